@@ -1,0 +1,1 @@
+"""The wiring: declarative containers over ``kor_core``."""

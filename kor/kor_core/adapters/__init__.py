@@ -1,0 +1,1 @@
+"""One vendor per module. Each imports its vendor on first use, never on import."""

@@ -1,0 +1,1 @@
+"""Models, providers, and how one is found and chosen."""

@@ -1,0 +1,129 @@
+"""Secrets that do not show: text and dicts that mask themselves in every repr.
+
+pydantic's ``SecretStr`` holds keys in the settings. Below the settings, providers
+want plain ``str`` and ``dict`` values; these two types are exactly that, except that
+``repr`` (and so logs, debuggers and tracebacks with locals) shows a mask, and that
+they refuse to be pickled.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NoReturn, Self
+
+__all__ = ["MASK", "Config", "Secret", "is_secret_name", "redact"]
+
+MASK: Final = "**********"
+
+# A secret shorter than this is not searched for in free text: replacing every "a"
+# would garble a message and still reveal the secret by its absence.
+_SHORTEST_SEARCHED: Final = 4
+
+_SECRET_NAME: Final = re.compile(
+    r"(^|[_\-.])(api[_-]?key|key|keys|token|tokens|secret|secrets|password|passwd|passphrase|"
+    r"credential|credentials|authorization|auth|cookie|cookies|headers?|cert|private)($|[_\-.])",
+    re.IGNORECASE,
+)
+
+
+class Secret(str):
+    """A ``str`` in every respect, except that its repr is a mask and it does not pickle.
+
+    >>> key = Secret("sk-planted")
+    >>> key
+    '**********'
+    >>> key == "sk-planted", f"Bearer {key}"
+    (True, 'Bearer sk-planted')
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(MASK)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            "A secret is not pickled. Send the name of the setting and read it on the other side."
+        )
+
+
+class Config(dict[str, Any]):
+    """The dict given to ``create_model``: plain values, a repr without secrets.
+
+    Values whose name says that they are secret (``api_key``, ``extra_headers`` …) become
+    :class:`Secret`, at any depth.
+
+    >>> Config(api_key="sk-planted", temperature=0.2)
+    Config({'api_key': '**********', 'temperature': 0.2})
+    """
+
+    def __init__(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+        merged = {**(values or {}), **more}
+        super().__init__({name: guarded(name, value) for name, value in merged.items()})
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, guarded(name, value))
+
+    def __repr__(self) -> str:
+        return f"Config({super().__repr__()})"
+
+
+def is_secret_name(name: str) -> bool:
+    """Say whether a setting of this name is masked.
+
+    >>> [is_secret_name(n) for n in ("api_key", "extra_headers", "aws_secret_access_key")]
+    [True, True, True]
+    >>> [is_secret_name(n) for n in ("max_tokens", "temperature", "monkey")]
+    [False, False, False]
+    """
+    return name not in _COUNTS and _SECRET_NAME.search(name) is not None
+
+
+# Named like secrets, but numbers of tokens.
+_COUNTS: Final = frozenset(
+    {"max_tokens", "max_completion_tokens", "max_output_tokens", "budget_tokens"}
+)
+
+
+def guarded(name: str, value: Any) -> Any:
+    """Return ``value`` with every text in it made :class:`Secret` when ``name`` is secret."""
+    return _masked(value) if is_secret_name(name) else _searched(value)
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return Secret(value)
+    if isinstance(value, Mapping):
+        table: Mapping[str, Any] = value
+        return {key: _masked(item) for key, item in table.items()}
+    if isinstance(value, list | tuple):
+        items: Iterable[Any] = value
+        return [_masked(item) for item in items]
+    return value
+
+
+def _searched(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        table: Mapping[str, Any] = value
+        return {key: guarded(key, item) for key, item in table.items()}
+    if isinstance(value, list):
+        items: Iterable[Any] = value
+        return [_searched(item) for item in items]
+    return value
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """Return ``text`` with each secret replaced by the mask.
+
+    >>> redact("Incorrect API key provided: sk-planted", ["sk-planted"])
+    'Incorrect API key provided: **********'
+    """
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SEARCHED:
+            text = text.replace(secret, MASK)
+    return text

@@ -1,0 +1,44 @@
+"""The nearest valid name for a misspelt one, worded the same in every error."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = ["did_you_mean", "listed", "nearest"]
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name closest to ``name``, or None when nothing is close.
+
+    Case, ``-`` and ``_`` count as equal, because those are the commonest slips.
+
+    >>> nearest("opnai", ["echo", "litellm", "openai"])
+    'openai'
+    >>> nearest("Api-Key", ["api_key"])
+    'api_key'
+    """
+    by_folded = {_folded(candidate): candidate for candidate in known}
+    matches = get_close_matches(_folded(name), by_folded, n=1)
+    return by_folded[matches[0]] if matches else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"``, ready to append, or an empty string.
+
+    >>> did_you_mean("defualt", ["default"])
+    " Did you mean 'default'?"
+    """
+    found = nearest(name, known)
+    return f" Did you mean '{found}'?" if found is not None else ""
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return the names sorted and joined, or ``none``.
+
+    >>> listed({"openai", "echo"})
+    'echo, openai'
+    """
+    return ", ".join(sorted(names)) or "none"
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("-", "_")

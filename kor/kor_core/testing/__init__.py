@@ -1,0 +1,1 @@
+"""Doubles, an upstream and a conformance kit for applications and plugins that use KOR."""
