@@ -8,7 +8,7 @@ they refuse to be pickled.
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, NoReturn, Self
+from typing import Any, Final, NoReturn, Self, TypeGuard
 
 __all__ = ["MASK", "Config", "Secret", "is_secret_name", "redact"]
 
@@ -98,23 +98,27 @@ def guarded(name: str, value: Any) -> Any:
 def _masked(value: Any) -> Any:
     if isinstance(value, str):
         return Secret(value)
-    if isinstance(value, Mapping):
-        table: Mapping[str, Any] = value
-        return {key: _masked(item) for key, item in table.items()}
-    if isinstance(value, list | tuple):
-        items: Iterable[Any] = value
-        return [_masked(item) for item in items]
+    if _is_table(value):
+        return {key: _masked(item) for key, item in value.items()}
+    if _is_sequence(value):
+        return [_masked(item) for item in value]
     return value
 
 
 def _searched(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        table: Mapping[str, Any] = value
-        return {key: guarded(key, item) for key, item in table.items()}
-    if isinstance(value, list):
-        items: Iterable[Any] = value
-        return [_searched(item) for item in items]
+    if _is_table(value):
+        return {key: guarded(key, item) for key, item in value.items()}
+    if _is_sequence(value):
+        return [_searched(item) for item in value]
     return value
+
+
+def _is_table(value: object) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(value, Mapping)
+
+
+def _is_sequence(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
+    return isinstance(value, list | tuple)
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
