@@ -1,0 +1,86 @@
+"""A candidate: a model that was asked for, with its settings and the place that asked."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kor_core.errors import ConfigurationError, Problem
+from kor_core.llm.reference import Reference
+from kor_core.settings import ModelSettings
+from kor_core.suggestions import listed, nearest
+
+__all__ = ["GENERATION", "Candidate"]
+
+# What a call or a [llm.…] table may set beside the model; only what is set is sent.
+GENERATION: Final = ("temperature", "max_tokens", "top_p", "stop", "seed", "timeout")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model that was asked for.
+
+    Args:
+        reference: the provider and the model's name.
+        settings: the settings given with it, flat: generation settings and ``extra``.
+        key: the key path in the configuration that asked; empty for code.
+    """
+
+    reference: Reference
+    settings: Mapping[str, Any]
+    key: tuple[str, ...] = ()
+
+    @classmethod
+    def configured(
+        cls, model: ModelSettings, key: tuple[str, ...], known: Iterable[str]
+    ) -> "Candidate":
+        """Read one from a table of the configuration.
+
+        With ``provider``, ``model`` is verbatim; without, it is a reference.
+        """
+        reference = (
+            Reference(model.provider, model.model)
+            if model.provider
+            else Reference.parse(model.model, known)
+        )
+        given = {name: getattr(model, name) for name in GENERATION}
+        set_only = {name: value for name, value in given.items() if value is not None}
+        return cls(reference, {**set_only, **model.extra}, key)
+
+    @classmethod
+    def asked(cls, text: str, settings: Mapping[str, Any], known: Iterable[str]) -> "Candidate":
+        """Read one from a reference and keyword arguments in code.
+
+        Raises:
+            ConfigurationError: a setting has an unknown name.
+        """
+        return cls(Reference.parse(text, known), checked_settings(settings))
+
+    def with_settings(self, settings: Mapping[str, Any]) -> "Candidate":
+        """Return the same model with more settings, which win."""
+        merged = {**self.settings, **checked_settings(settings)}
+        return Candidate(self.reference, merged, self.key)
+
+
+def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings given in code as one flat dict, ``extra`` merged in, None left out.
+
+    Raises:
+        ConfigurationError: a setting has an unknown name.
+
+    >>> checked_settings({"temperature": 0.2, "seed": None, "extra": {"top_k": 4}})
+    {'temperature': 0.2, 'top_k': 4}
+    """
+    names = (*GENERATION, "extra")
+    unknown = [name for name in settings if name not in names]
+    if unknown:
+        raise ConfigurationError([_unknown(name, names) for name in unknown])
+    given = {name: value for name, value in settings.items() if value is not None}
+    return {**given, **given.pop("extra", {})}
+
+
+def _unknown(name: str, names: tuple[str, ...]) -> Problem:
+    return Problem(
+        f"Unknown setting '{name}'. Settings: {listed(names)}. "
+        "What only one provider understands goes into extra={…}.",
+        suggestion=nearest(name, names),
+    )

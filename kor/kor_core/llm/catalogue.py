@@ -1,0 +1,88 @@
+"""The catalogue: the providers that a container and all its tenants share, by id."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kor_core.errors import RegistrationError
+from kor_core.llm.base import BaseLLMProvider
+from kor_core.llm.reference import SEPARATORS
+from kor_core.scope import Layer
+
+__all__ = ["Catalogue", "register"]
+
+
+class Catalogue:
+    """Providers and services that came with the container: built in, handed in, from plugins.
+
+    It depends on the operator's configuration only, so tenants share it.
+
+    Args:
+        providers: those that are there from the start.
+    """
+
+    def __init__(self, providers: Iterable[BaseLLMProvider] = ()) -> None:
+        self.providers: Layer[BaseLLMProvider] = Layer()
+        self.services: Layer[Any] = Layer()
+        for provider in providers:
+            register(provider, self.providers, {}, replace=False)
+
+    def __repr__(self) -> str:
+        return f"<Catalogue {', '.join(self.providers)}>"
+
+
+def register(
+    provider: BaseLLMProvider,
+    layer: Layer[BaseLLMProvider],
+    below: Mapping[str, BaseLLMProvider],
+    *,
+    replace: bool,
+) -> None:
+    """Add a provider to ``layer`` under its id, which must be new there and ``below``.
+
+    Raises:
+        RegistrationError: it is no provider, its id is unusable, or the id is taken.
+    """
+    name = _checked_id(provider)
+    taken = layer.get(name, below.get(name))
+    if taken is not None and not replace:
+        raise RegistrationError(
+            f"Provider id '{name}' is taken by {_described(taken)}; {_described(provider)} "
+            "needs another id, or replace=True to take its place.",
+            name=name,
+        )
+    layer.add(name, provider, replace=replace)
+
+
+def _checked_id(provider: object) -> str:
+    """Return the provider's id.
+
+    Raises:
+        RegistrationError: it is no provider, or its id is missing or cannot stand in a
+            reference.
+    """
+    if isinstance(provider, type):
+        raise RegistrationError(
+            f"{provider.__name__} is a class. Register an instance: {provider.__name__}().",
+            name=provider.__name__,
+        )
+    if not isinstance(provider, BaseLLMProvider):
+        raise RegistrationError(
+            f"{type(provider).__name__} is no provider. Subclass kor_core.llm.base.BaseLLMProvider."
+        )
+    name: object = provider.id
+    if not isinstance(name, str) or not name:
+        raise RegistrationError(
+            f'{_described(provider)} has no id. Give it one: `id = "my-provider"`.'
+        )
+    if any(mark in name for mark in SEPARATORS) or name != name.strip():
+        raise RegistrationError(
+            f"Provider id '{name}' holds ':', '/' or surrounding space, so no reference could "
+            "name it. Use letters, digits, '-' and '_'.",
+            name=name,
+        )
+    return name
+
+
+def _described(provider: BaseLLMProvider) -> str:
+    kind = type(provider)
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,55 @@
+"""References: ``provider:model`` or ``provider/model``, as written in code and configuration."""
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple, Self
+
+from kor_core.errors import ProviderNotFoundError
+
+__all__ = ["SEPARATORS", "Reference"]
+
+SEPARATORS: Final = (":", "/")
+
+
+class Reference(NamedTuple):
+    """A model of a provider.
+
+    >>> str(Reference("openai", "gpt-4"))
+    'openai:gpt-4'
+    """
+
+    provider: str
+    model: str
+
+    def __str__(self) -> str:
+        return f"{self.provider}:{self.model}"
+
+    @classmethod
+    def parse(cls, text: str, known: Iterable[str]) -> Self:
+        """Split at the first ``:`` or ``/``; what stands behind it is the model, verbatim.
+
+        Args:
+            text: such as ``openai:gpt-4`` or ``litellm/ollama/llama3:8b``.
+            known: ids of the registered providers.
+
+        Raises:
+            ProviderNotFoundError: what stands before is no registered provider, or nothing
+                stands behind.
+
+        >>> Reference.parse("litellm/ollama/llama3:8b", ["litellm", "openai"])
+        Reference(provider='litellm', model='ollama/llama3:8b')
+        """
+        known = tuple(known)
+        cut = min((at for at in map(text.find, SEPARATORS) if at >= 0), default=len(text))
+        provider, model = text[:cut], text[cut + 1 :]
+        if provider in known and model:
+            return cls(provider, model)
+        raise ProviderNotFoundError(provider, known, _cure(text, provider, model, known))
+
+
+def _cure(text: str, provider: str, model: str, known: tuple[str, ...]) -> str:
+    if provider in known:
+        return f"The provider is known, and '{text}' names no model: write '{provider}:<model>'."
+    if not model:
+        example = known[0] if known else "openai"
+        return f"A reference is written 'provider:model', such as '{example}:{text or 'model'}'."
+    return "Register one with registry.register()."

@@ -1,0 +1,216 @@
+"""The registry: every model goes through it."""
+
+import os
+from collections.abc import Mapping
+from threading import Lock
+from types import MappingProxyType
+from typing import Any
+
+from kor_core.errors import (
+    ConfigurationError,
+    KorError,
+    Problem,
+    ProviderError,
+    ProviderNotFoundError,
+)
+from kor_core.llm import credentials
+from kor_core.llm.base import BaseLLMModel, BaseLLMProvider
+from kor_core.llm.candidate import Candidate
+from kor_core.llm.catalogue import Catalogue, register
+from kor_core.llm.handle import ModelHandle
+from kor_core.llm.notice import say_offline
+from kor_core.llm.reference import Reference
+from kor_core.redaction import Config
+from kor_core.scope import Layer
+from kor_core.settings import Settings
+
+__all__ = ["LLMRegistry"]
+
+
+class LLMRegistry:
+    """Finds providers by id and models by reference.
+
+    Args:
+        settings: what this kernel runs on.
+        catalogue: the providers it shares with others.
+        own: where providers registered here go; by default a place of its own.
+
+    >>> from kor_core.llm.echo import EchoProvider
+    >>> from kor_core.settings import settings_from
+    >>> registry = LLMRegistry(settings_from({}), Catalogue([EchoProvider()]))
+    >>> registry.get_model("echo:any").generate("Hello!")
+    'Echo: Hello!'
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        catalogue: Catalogue,
+        own: Layer[BaseLLMProvider] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._catalogue = catalogue
+        self._own: Layer[BaseLLMProvider] = Layer() if own is None else own
+        self._handles: dict[object, ModelHandle] = {}
+        self._lock = Lock()
+
+    # --- providers ---
+
+    @property
+    def providers(self) -> Mapping[str, BaseLLMProvider]:
+        """All providers by id: those registered here, then those of the catalogue."""
+        return MappingProxyType({**self._catalogue.providers, **self._own})
+
+    def register(self, provider: BaseLLMProvider, *, replace: bool = False) -> None:
+        """Add a provider for this kernel and everything derived from it.
+
+        Args:
+            provider: an instance with an ``id`` of its own.
+            replace: take the place of a provider with the same id; models got before
+                use the new one from then on.
+
+        Raises:
+            RegistrationError: it is no provider, its id is unusable, or the id is taken.
+        """
+        register(provider, self._own, self._catalogue.providers, replace=replace)
+
+    def get_provider(self, provider_id: str) -> BaseLLMProvider:
+        """Return the provider of that id.
+
+        Raises:
+            ProviderNotFoundError: there is none; the error lists those there are.
+        """
+        for place in (self._own, self._catalogue.providers):
+            found = place.get(provider_id)
+            if found is not None:
+                return found
+        raise ProviderNotFoundError(
+            provider_id, self.providers, "Register one with registry.register()."
+        )
+
+    # --- models ---
+
+    def get_model(self, reference: str | None = None, **settings: Any) -> ModelHandle:
+        """Return the model for a reference; the same object each time.
+
+        Args:
+            reference: ``provider:model`` or ``provider/model``; by default ``[llm.default]``.
+                A reference takes its provider's settings and inherits nothing from
+                ``[llm.default]``.
+            **settings: generation settings, such as ``temperature=0.2`` or ``timeout=30``
+                (seconds, the deadline of each call).
+
+        Raises:
+            ProviderNotFoundError: the reference names no registered provider.
+            MissingCredentialsError: the provider needs a key and has none.
+            ConfigurationError: no default is configured, or a setting is unknown.
+        """
+        key = (reference, repr(sorted(settings.items()))) if settings else reference
+        return self._handles.get(key) or self._remember(key, reference, settings)
+
+    def _remember(
+        self, key: object, reference: str | None, settings: Mapping[str, Any]
+    ) -> ModelHandle:
+        candidate = (
+            self._default().with_settings(settings)
+            if reference is None
+            else Candidate.asked(reference, settings, self.providers)
+        )
+        made = self.handle(candidate)
+        with self._lock:
+            return self._handles.setdefault(key, made)
+
+    def _default(self) -> Candidate:
+        default = self._settings.llm.default
+        if default is None:
+            raise ConfigurationError([_NO_DEFAULT])
+        if self._settings.unconfigured:
+            say_offline()
+        return Candidate.configured(default, ("llm", "default"), self.providers)
+
+    def handle(self, candidate: Candidate) -> ModelHandle:
+        """Return a new handle for a candidate, with the provider's object made and checked.
+
+        Raises:
+            MissingCredentialsError: the provider needs a key and has none.
+            ProviderError: ``create_model`` failed, or returned something else.
+        """
+        config = self._config(candidate)
+        inner = _Inner(self, candidate.reference, config)
+        inner()
+        return ModelHandle(candidate.reference, config, inner)
+
+    def _config(self, candidate: Candidate) -> Config:
+        provider, model = candidate.reference
+        wanted = self.get_provider(provider).credentials(model)
+        config = Config({**self._provider_values(provider), **candidate.settings})
+        credentials.complete(config, wanted, os.environ)
+        credentials.require(
+            config, wanted, provider=provider, model=model, asked_by=self._asked_by(candidate)
+        )
+        return config
+
+    def _provider_values(self, provider: str) -> dict[str, Any]:
+        settings = self._settings.llm.providers.get(provider)
+        if settings is None:
+            return {}
+        key = settings.api_key.get_secret_value() if settings.api_key else None
+        values = {"api_key": key, "base_url": settings.base_url, "timeout": settings.timeout}
+        return {**{k: v for k, v in values.items() if v is not None}, **settings.extra}
+
+    def _asked_by(self, candidate: Candidate) -> str:
+        if not candidate.key:
+            return ""
+        origin = self._settings.origin(*candidate.key)
+        place = f" in {origin}" if origin else ""
+        return f" It was asked for by [{'.'.join(candidate.key)}]{place}."
+
+    def __repr__(self) -> str:
+        return f"<LLMRegistry {', '.join(self.providers)}>"
+
+
+class _Inner:
+    """The provider's own object: made once, and again when another provider takes the id."""
+
+    def __init__(self, registry: LLMRegistry, reference: Reference, config: Config) -> None:
+        self._registry = registry
+        self._reference = reference
+        self._config = config
+        self._made: tuple[BaseLLMProvider, BaseLLMModel] | None = None
+        self._lock = Lock()
+
+    def __call__(self) -> BaseLLMModel:
+        provider = self._registry.get_provider(self._reference.provider)
+        made = self._made
+        if made is not None and made[0] is provider:
+            return made[1]
+        with self._lock:
+            made = self._made
+            if made is None or made[0] is not provider:
+                made = self._made = provider, self._create(provider)
+            return made[1]
+
+    def _create(self, provider: BaseLLMProvider) -> BaseLLMModel:
+        name, model_name = self._reference
+        try:
+            model: object = provider.create_model(model_name, self._config)
+        except KorError:
+            raise
+        except Exception as error:  # a custom provider may raise anything
+            message = f"create_model() failed: {type(error).__name__}: {error}"
+            raise ProviderError(message, provider=name, model=model_name) from error
+        if isinstance(model, BaseLLMModel):
+            return model
+        raise ProviderError(
+            f"create_model() of {type(provider).__name__} returned {type(model).__name__}; "
+            "it must return a BaseLLMModel.",
+            provider=name,
+            model=model_name,
+        )
+
+
+_NO_DEFAULT = Problem(
+    "No default model is configured. Add [llm.default] with provider and model, or ask for a "
+    "model by reference: get_model('provider:model').",
+    key="llm.default",
+)
