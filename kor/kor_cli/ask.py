@@ -1,0 +1,40 @@
+"""``kor ask``: one prompt, one answer."""
+
+import argparse
+import sys
+
+from kor_containers import create_container
+
+__all__ = ["ask"]
+
+
+def ask(options: argparse.Namespace) -> int:
+    """Print a model's answer to the prompt of the command line, or else of stdin."""
+    prompt = _prompt(options)
+    with create_container(options.config).kernel() as kernel:
+        model = kernel.model_selector.get_model(options.purpose, override=options.model)
+        answer = model.generate(prompt)
+        # Terminals that cannot show a character show its escape; an answer is never lost.
+        sys.stdout.reconfigure(errors="backslashreplace")
+        print(answer)
+    return 0
+
+
+def _prompt(options: argparse.Namespace) -> str:
+    if options.prompt not in {None, "-"}:
+        prompt: str = options.prompt
+    elif options.prompt is None and sys.stdin.isatty():
+        options.usage_error('there is no prompt: kor ask "Hello!"')
+    else:
+        prompt = _piped(options)
+    if not prompt.strip():
+        options.usage_error("the prompt is empty")
+    return prompt
+
+
+def _piped(options: argparse.Namespace) -> str:
+    try:
+        return sys.stdin.buffer.read().decode("utf-8").rstrip("\n")
+    except UnicodeDecodeError as error:
+        options.usage_error(f"the prompt on stdin is not UTF-8: {error}")
+        raise

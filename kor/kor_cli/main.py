@@ -1,0 +1,186 @@
+"""What the command ``kor`` understands, and how it ends.
+
+A subcommand is imported when it runs, so that ``kor --help`` costs Python and argparse only.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+__all__ = ["main"]
+
+INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count
+NOBODY_READS: Final = 141  # 128 + SIGPIPE, as shells count
+
+EXIT_CODES: Final = """\
+exit codes:
+  0  answered, or nothing is wrong
+  1  the provider failed
+  2  the usage or the configuration is wrong
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: what stands after ``kor``; by default the process's own.
+    """
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _stop_writing()
+        return NOBODY_READS
+    except KeyboardInterrupt:
+        sys.stderr.write("kor: interrupted\n")
+        return INTERRUPTED
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever happens, users read a message
+        from kor_cli.failure import report  # noqa: PLC0415  # only failures need it
+
+        return report(error, debug=options.debug)
+    return code
+
+
+def _stop_writing() -> None:
+    # The interpreter flushes stdout once more at exit, which would complain again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+# --- what it understands ------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kor",
+        description="Ask language models, and look at the configuration that chooses them.",
+        epilog=f'start here:\n  kor ask "Hello!"\n\n{EXIT_CODES}',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_Version, help="print the version and exit")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_ask(commands)
+    _add_check(commands)
+    _add_config(commands)
+    return parser
+
+
+class _Version(argparse.Action):
+    """Look the version up when it is asked for: that takes longer than all of ``--help``."""
+
+    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:  # noqa: A002  # argparse passes it by this name
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version  # noqa: PLC0415  # see the docstring
+
+        parser.exit(message=f"kor {version('kor-sdk')}\n")
+
+
+def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "ask",
+        parents=[_common()],
+        help="ask a model one thing and print its answer",
+        description="Ask a model one thing and print its answer on stdout.",
+        epilog=(
+            "examples:\n"
+            '  kor ask "Why is the sky blue?"\n'
+            '  kor ask --purpose coding "Sort a list in Rust."\n'
+            '  kor ask --model openai:gpt-4 "Hello!"\n'
+            "  git diff | kor ask\n\n"
+            f"{EXIT_CODES}"
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "prompt",
+        nargs="?",
+        metavar="PROMPT",
+        help="what to ask; read from stdin when absent (and stdin is piped) or '-'",
+    )
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument(
+        "--purpose",
+        default="default",
+        metavar="NAME",
+        help="use the model of [llm.purposes.NAME] (default: that of [llm.default])",
+    )
+    chosen.add_argument(
+        "--model", metavar="PROVIDER:MODEL", help="use this model, whatever is configured"
+    )
+    parser.set_defaults(run=_ask, usage_error=parser.error)
+
+
+def _add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "check",
+        parents=[_common()],
+        help="say what is wrong with the configuration, without calling anyone",
+        description=(
+            "Check everything that can be known without a call: files, names, keys, plugins, and "
+            "which model serves each purpose. Exits with 2 when something is wrong, for CI."
+        ),
+    )
+    parser.set_defaults(run=_check)
+
+
+def _add_config(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("config", help="look at the configuration")
+    actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    show = actions.add_parser(
+        "show",
+        parents=[_common()],
+        help="print every value in force, and where it comes from",
+        description=(
+            "Print every value in force as TOML, each with the file or environment variable it "
+            "comes from. Secrets are masked."
+        ),
+    )
+    show.set_defaults(run=_config_show)
+
+
+def _common() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="read this file in the place of ./config.toml (or set KOR_CONFIG)",
+    )
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error as well"
+    )
+    return parser
+
+
+# --- what it does: each imports the containers, which --help must not wait for --------------
+
+
+def _ask(options: argparse.Namespace) -> int:
+    from kor_cli.ask import ask  # noqa: PLC0415  # see above
+
+    return ask(options)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from kor_cli.check import check  # noqa: PLC0415  # see above
+
+    return check(options)
+
+
+def _config_show(options: argparse.Namespace) -> int:
+    from kor_cli.show import show  # noqa: PLC0415  # see above
+
+    return show(options)
