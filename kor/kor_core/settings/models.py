@@ -1,0 +1,332 @@
+"""The tables of the configuration. Every default of the SDK stands here.
+
+The models are frozen, refuse unknown keys, show no secret in their repr or JSON, and do
+not pickle.
+"""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final, Literal, NoReturn, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from kor_core.settings.provenance import as_table
+from kor_core.settings.values import (
+    ApiKey,
+    Extra,
+    FilePath,
+    Flag,
+    FrozenMap,
+    Number,
+    ProviderId,
+    ProxyUrl,
+    PurposeName,
+    Reference,
+    ServiceUrl,
+    StateUrl,
+    Strategy,
+    Target,
+    Text,
+    Texts,
+    Whole,
+)
+
+__all__ = [
+    "MODEL_MISSING",
+    "LLMSettings",
+    "ModelSettings",
+    "NetworkSettings",
+    "PluginSettings",
+    "ProviderSettings",
+    "PurposeSettings",
+    "StateSettings",
+    "Table",
+]
+
+MODEL_MISSING: Final = "The model is missing: set `model`, or `candidates`."
+_EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class Table(BaseModel):
+    """What every table has in common: frozen, strict about names, silent about secrets."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        # pydantic's own message would show the value, which may be a key
+        hide_input_in_errors=True,
+    )
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Leave out what is not set, which is most."""
+        return (pair for pair in super().__repr_args__() if pair[1] not in (None, (), {}))
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return self  # frozen all the way down
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy; a deep one shares what is frozen anyway."""
+        del deep
+        return super().model_copy(update=update)
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            "Settings are not pickled: they may hold secrets. Load them on the other side."
+        )
+
+
+class ModelSettings(Table):
+    """A model and how to call it; what is not set is not sent.
+
+    >>> ModelSettings(provider="openai", model="gpt-4o", temperature=0.2).temperature
+    0.2
+    """
+
+    provider: ProviderId | None = Field(
+        None,
+        description="Id of the provider. With it `model` is taken verbatim; without it `model` "
+        "is a reference such as `openai:gpt-4o`.",
+    )
+    model: Text = Field(
+        "",
+        description="The model's name, or a reference. Required unless `candidates` are given.",
+    )
+    fallbacks: tuple[Reference, ...] = Field(
+        (), description="References asked in this order when the model fails."
+    )
+    candidates: tuple[Reference, ...] = Field(
+        (), description="References to choose from, instead of `model` and `fallbacks`."
+    )
+    strategy: Strategy = Field(
+        "ordered",
+        description="How to choose: `ordered`, `cheapest`, `fastest`, `round_robin`, or a "
+        "function as `package.module:name`.",
+    )
+    needs: tuple[Text, ...] = Field(
+        (),
+        description="Capabilities that the model must have, such as `tools`, `vision`, "
+        "`json_schema`, `streaming` or `embeddings`.",
+    )
+    min_context: Whole | None = Field(
+        None, ge=1, description="Smallest context window that will do, in tokens."
+    )
+    max_price: Number | None = Field(
+        None,
+        ge=0,
+        description="Highest price accepted, in US dollars per million tokens, for input and "
+        "for output alike.",
+    )
+    temperature: Number | None = Field(None, ge=0, description="Sampling temperature.")
+    max_tokens: Whole | None = Field(None, ge=1, description="Longest answer, in tokens.")
+    top_p: Number | None = Field(
+        None, ge=0, le=1, description="Share of the probability mass that is sampled from."
+    )
+    stop: Texts | None = Field(
+        None, description="Texts that end the answer; one text or a list of them."
+    )
+    seed: Whole | None = Field(None, description="Seed for providers that sample repeatably.")
+    timeout: Number | None = Field(
+        None, gt=0, description="Deadline of the whole call, all attempts included, in seconds."
+    )
+    extra: Extra = Field(
+        default_factory=lambda: _EMPTY,
+        description="Anything else the provider understands, passed on as it is.",
+    )
+
+    @model_validator(mode="after")
+    def _names_its_models_once(self) -> Self:
+        if self.model and self.candidates:
+            raise ValueError("Give `model` or `candidates`, not both.")
+        if self.provider and self.candidates:
+            raise ValueError("`candidates` are references that name their own providers.")
+        if self.fallbacks and self.candidates:
+            raise ValueError("Put the `fallbacks` behind the other `candidates`.")
+        if not self.model and not self.candidates:
+            raise ValueError(MODEL_MISSING)
+        return self
+
+    def references(self) -> Iterator[tuple[str, str]]:
+        """Yield each reference with the name of the field that holds it."""
+        if self.model and not self.provider:
+            yield "model", self.model
+        yield from (("fallbacks", reference) for reference in self.fallbacks)
+        yield from (("candidates", reference) for reference in self.candidates)
+
+
+class PurposeSettings(ModelSettings):
+    """A model for one purpose.
+
+    A purpose that does not say which provider serves it inherits every key it leaves out
+    from ``[llm.default]``.
+    """
+
+
+class ProviderSettings(Table):
+    """How to reach a provider."""
+
+    api_key: ApiKey | None = Field(
+        None,
+        description="The key. Without it and without `base_url`, the provider's environment "
+        "variable is read.",
+    )
+    base_url: ServiceUrl | None = Field(
+        None, description="Endpoint to use instead of the provider's own."
+    )
+    timeout: Number | None = Field(
+        None, gt=0, description="Deadline of a whole call, in seconds, where the model sets none."
+    )
+    extra: Extra = Field(
+        default_factory=lambda: _EMPTY,
+        description="Anything else the provider understands, passed on as it is.",
+    )
+
+
+class LLMSettings(Table):
+    """Models, providers and purposes.
+
+    >>> llm = LLMSettings.model_validate(
+    ...     {
+    ...         "default": {"provider": "openai", "model": "gpt-4o", "temperature": 0},
+    ...         "purposes": {"fast": {"model": "gpt-4o-mini"}},
+    ...     }
+    ... )
+    >>> llm.purposes["fast"].provider, llm.purposes["fast"].temperature
+    ('openai', 0.0)
+    """
+
+    unknown_purpose: Literal["error", "default"] = Field(
+        "error",
+        description="What becomes of a purpose that is not configured: an error, or the default.",
+    )
+    default: ModelSettings | None = Field(
+        None, description="The model used where no purpose and no reference is given."
+    )
+    providers: FrozenMap[ProviderId, ProviderSettings] = Field(
+        default_factory=lambda: _EMPTY, description="Providers by id."
+    )
+    purposes: FrozenMap[PurposeName, PurposeSettings] = Field(
+        default_factory=lambda: _EMPTY, description="Purposes by name."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _purposes_inherit(cls, data: Any) -> Any:
+        """Fill in what purposes inherit, before the tables are checked."""
+        table = as_table(data)
+        purposes = as_table(table.get("purposes")) if table else None
+        if not table or not purposes:
+            return data
+        default = _given(table.get("default"))
+        filled = {
+            name: inheriting(_given(item) or item, default) for name, item in purposes.items()
+        }
+        return {**table, "purposes": filled}
+
+
+def inherits(purpose: Any, default: Any) -> bool:
+    """Say whether a purpose inherits what it leaves out from ``[llm.default]``.
+
+    It does unless it says itself which provider serves it: by ``provider``, by
+    ``candidates``, or by a reference, which ``model`` is where no provider is inherited.
+
+    >>> inherits({"model": "gpt-4o-mini"}, {"provider": "openai", "model": "gpt-4o"})
+    True
+    >>> inherits({"model": "openai:gpt-4o-mini"}, {"model": "openai:gpt-4o"})
+    False
+    """
+    if not isinstance(purpose, Mapping) or not isinstance(default, Mapping):
+        return False
+    named = (
+        {"provider", "candidates"}
+        if "provider" in default
+        else {
+            "provider",
+            "candidates",
+            "model",
+        }
+    )
+    return named.isdisjoint(purpose)
+
+
+def inheriting(purpose: Any, default: Any) -> Any:
+    """Return a purpose's table with what it inherits filled in; ``extra`` merges."""
+    if not inherits(purpose, default):
+        return purpose
+    merged = {**default, **purpose}
+    below, above = as_table(default.get("extra")), as_table(purpose.get("extra"))
+    if below is not None and above is not None:
+        merged["extra"] = {**below, **above}
+    return merged
+
+
+def _given(table: Any) -> dict[str, Any] | None:
+    """Return the keys that were set, of a model or of a raw table."""
+    if isinstance(table, ModelSettings):
+        return {name: getattr(table, name) for name in table.model_fields_set}
+    return as_table(table)
+
+
+class PluginSettings(Table):
+    """Which plugins are used."""
+
+    enabled: tuple[Text, ...] | None = Field(
+        None, description="Ids of the only plugins to use; by default all that are found."
+    )
+    disabled: tuple[Text, ...] = Field((), description="Ids of plugins not to use.")
+    modules: tuple[Target, ...] = Field(
+        (), description="Plugins to load beside the installed ones, as `package.module:Class`."
+    )
+
+
+class NetworkSettings(Table):
+    """How connections are made; given to the clients, never written to the environment."""
+
+    proxy: ProxyUrl | None = Field(
+        None, description="Proxy for every connection: `http://`, `https://` or `socks5://`."
+    )
+    trust_env: Flag = Field(
+        True,  # noqa: FBT003 - a default, not a call of ours
+        description="Whether `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` and the like are respected.",
+    )
+    ca_bundle: FilePath | None = Field(
+        None, description="File of certificates to trust instead of the default ones (PEM)."
+    )
+    client_certificate: FilePath | None = Field(
+        None, description="Certificate that identifies this client (PEM)."
+    )
+    client_key: FilePath | None = Field(
+        None, description="Private key of `client_certificate`, if it is in a file of its own."
+    )
+    connect_timeout: Number = Field(
+        5.0, gt=0, description="Longest wait for a connection, in seconds."
+    )
+    read_timeout: Number = Field(
+        600.0, gt=0, description="Longest silence while an answer is read, in seconds."
+    )
+    write_timeout: Number = Field(
+        600.0, gt=0, description="Longest stall while a request is sent, in seconds."
+    )
+    pool_timeout: Number = Field(
+        600.0, gt=0, description="Longest wait for a free connection, in seconds."
+    )
+    max_connections: Whole = Field(1000, ge=1, description="Most connections open at once.")
+    max_keepalive_connections: Whole = Field(
+        100, ge=0, description="Most idle connections kept open."
+    )
+    keepalive_expiry: Number = Field(
+        5.0, ge=0, description="How long an idle connection is kept open, in seconds."
+    )
+
+    @model_validator(mode="after")
+    def _a_key_belongs_to_a_certificate(self) -> Self:
+        if self.client_key is not None and self.client_certificate is None:
+            raise ValueError("`client_key` needs `client_certificate`.")
+        return self
+
+
+class StateSettings(Table):
+    """Where limits and budgets keep their state."""
+
+    url: StateUrl | None = Field(
+        None, description="Address of a Redis, `redis://host:6379/0`; by default in memory."
+    )

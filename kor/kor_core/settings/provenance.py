@@ -1,0 +1,111 @@
+"""Where each value of the configuration came from, kept beside the values themselves.
+
+A :class:`Sourced` is one source (a file, the environment) or several merged ones. Merging
+has one rule: tables merge key by key, everything else, lists included, is replaced.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+__all__ = ["KeyPath", "Sourced", "as_table", "dotted", "paths_of"]
+
+KeyPath = tuple[str, ...]
+
+_BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def dotted(path: KeyPath) -> str:
+    """Return a key path as TOML writes it.
+
+    >>> dotted(("llm", "purposes", "gpt-4.1", "model"))
+    'llm.purposes."gpt-4.1".model'
+    """
+    return ".".join(part if _BARE.fullmatch(part) else f'"{part}"' for part in path)
+
+
+def as_table(value: Any) -> dict[str, Any] | None:
+    """Return a new dict of ``value`` when it is a table, otherwise None."""
+    return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else None
+
+
+def paths_of(value: Any, prefix: KeyPath = ()) -> Iterator[KeyPath]:
+    """Yield the path of every table and leaf under ``value``, parents first."""
+    for key, item in (as_table(value) or {}).items():
+        yield (*prefix, key)
+        yield from paths_of(item, (*prefix, key))
+
+
+class Sourced:
+    """Tables as a source gave them, with the place that each key came from.
+
+    Args:
+        data: the tables. Plain values, keys included: the repr shows none of them.
+        origins: the place each path came from, such as ``config.toml:3``. A path that is
+            missing here has the origin of its nearest ancestor.
+
+    >>> file = Sourced({"llm": {"default": {"model": "a"}}}, {("llm",): "config.toml"})
+    >>> variable = Sourced(
+    ...     {"llm": {"default": {"model": "b"}}},
+    ...     {("llm", "default", "model"): "KOR_LLM__DEFAULT__MODEL"},
+    ... )
+    >>> merged = file.under(variable)
+    >>> merged.data
+    {'llm': {'default': {'model': 'b'}}}
+    >>> merged.origin(("llm", "default", "model")), merged.origin(("llm", "default"))
+    ('KOR_LLM__DEFAULT__MODEL', 'config.toml')
+    """
+
+    def __init__(
+        self,
+        data: Mapping[str, Any] | None = None,
+        origins: Mapping[KeyPath, str] | None = None,
+    ) -> None:
+        self.data: dict[str, Any] = dict(data or {})
+        self.origins: dict[KeyPath, str] = dict(origins or {})
+
+    def __repr__(self) -> str:
+        return f"<configuration of {len(self.origins)} keys>"
+
+    def origin(self, path: KeyPath) -> str:
+        """Return the place that ``path``, or its nearest ancestor, came from, or ``""``."""
+        for length in range(len(path), 0, -1):
+            if (found := self.origins.get(path[:length])) is not None:
+                return found
+        return ""
+
+    def holds(self, path: KeyPath) -> bool:
+        """Say whether ``path`` is set."""
+        here: Any = self.data
+        for part in path:
+            if not isinstance(here, Mapping) or part not in here:
+                return False
+            table: Mapping[str, Any] = here
+            here = table[part]
+        return True
+
+    def under(self, upper: "Sourced") -> "Sourced":
+        """Return both as one, in which ``upper`` wins."""
+        origins = dict(self.origins)
+        data = _merged(self.data, upper.data, (), origins)
+        return Sourced(data, {**origins, **upper.origins})
+
+
+def _merged(
+    lower: Mapping[str, Any], upper: Mapping[str, Any], path: KeyPath, origins: dict[KeyPath, str]
+) -> dict[str, Any]:
+    merged = dict(lower)
+    for key, value in upper.items():
+        here = (*path, key)
+        below, above = as_table(lower.get(key)), as_table(value)
+        if below is not None and above is not None:
+            merged[key] = _merged(below, above, here, origins)
+        else:
+            merged[key] = value
+            _forget(here, origins)
+    return merged
+
+
+def _forget(path: KeyPath, origins: dict[KeyPath, str]) -> None:
+    for known in [known for known in origins if known[: len(path)] == path]:
+        del origins[known]

@@ -1,0 +1,112 @@
+"""TOML files, read with the line of every key and with errors that say line and column."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from kor_core.errors import Problem
+from kor_core.settings.provenance import KeyPath, Sourced, paths_of
+
+__all__ = ["parsed_toml", "read_toml"]
+
+_POSITION: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+
+def read_toml(path: Path) -> Sourced | Problem | None:
+    """Return what a file holds, what is wrong with it, or None where there is none.
+
+    Args:
+        path: the file.
+
+    >>> read_toml(Path("nowhere.toml")) is None
+    True
+    """
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except IsADirectoryError:
+        return Problem("Expected a file, found a directory.", str(path))
+    except (OSError, ValueError) as error:  # ValueError: a path that holds a null byte
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        return Problem(f"The file cannot be read: {reason}.", str(path))
+    return _decoded(raw, path)
+
+
+def _decoded(raw: bytes, path: Path) -> Sourced | Problem:
+    try:
+        text = raw.decode("utf-8-sig")  # some editors begin UTF-8 files with a mark
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        return Problem(f"The file is not UTF-8: see line {line}. Save it as UTF-8.", str(path))
+    return parsed_toml(text, str(path))
+
+
+def parsed_toml(text: str, name: str) -> Sourced | Problem:
+    """Return the tables in ``text``, each key with ``name:line`` as its origin.
+
+    >>> parsed_toml("[llm.default]\\nmodel = 'echo'", "config.toml").origin(("llm", "default"))
+    'config.toml:1'
+    >>> print(parsed_toml("[llm", "config.toml"))
+    config.toml:1: TOML syntax error at line 1, column 5: Expected ']' at the end of a table declaration.
+    """
+    text = text.replace("\r\n", "\n")
+    try:
+        data = tomllib.loads(text)
+    except RecursionError:
+        return Problem("TOML is nested too deeply.", name)
+    except ValueError as error:  # TOMLDecodeError is one; numbers of 5,000 digits raise others
+        return _syntax_error(error, text, name)
+    origins = {path: f"{name}:{line}" for path, line in _lines(text).items()}
+    return Sourced(data, origins)
+
+
+def _syntax_error(error: ValueError, text: str, name: str) -> Problem:
+    message = str(error)
+    found = _POSITION.search(message)
+    if found is None:
+        return Problem(f"TOML error: {message}.", name)
+    at_end = (text.count("\n") + 1, len(text) - text.rfind("\n"))
+    line, column = (int(found[1]), int(found[2])) if found[1] else at_end
+    cause = message[: found.start()]
+    return Problem(f"TOML syntax error at line {line}, column {column}: {cause}.", f"{name}:{line}")
+
+
+def _lines(text: str) -> dict[KeyPath, int]:
+    lines: dict[KeyPath, int] = {}
+    header: KeyPath = ()
+    for number, statement in _statements(text):
+        is_header = statement.lstrip().startswith("[")
+        paths = list(paths_of(tomllib.loads(statement), () if is_header else header))
+        if is_header:
+            header = paths[-1]
+            lines[header] = number
+        for path in paths:
+            lines.setdefault(path, number)
+    return lines
+
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """Yield each statement of a valid document with its line.
+
+    A statement ends with the first line at which it can be parsed: tomllib says where
+    strings and lists over several lines end.
+    """
+    start, pending = 1, ""
+    for number, line in enumerate(text.split("\n"), 1):
+        pending += line
+        if _parses(pending):
+            yield start, pending
+            start, pending = number + 1, ""
+        else:
+            pending += "\n"
+
+
+def _parses(statement: str) -> bool:
+    try:
+        tomllib.loads(statement)
+    except ValueError:
+        return False
+    return True

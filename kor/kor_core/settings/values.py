@@ -1,0 +1,237 @@
+"""The types of single settings: what is accepted, how it is frozen, how it is masked."""
+
+import re
+from math import isfinite
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Final, TypeVar
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    SerializationInfo,
+    Strict,
+)
+
+from kor_core.redaction import MASK, Secret, guarded, is_secret_name
+from kor_core.suggestions import nearest
+
+__all__ = [
+    "ApiKey",
+    "Extra",
+    "FilePath",
+    "Flag",
+    "FrozenMap",
+    "Number",
+    "ProviderId",
+    "ProxyUrl",
+    "PurposeName",
+    "Reference",
+    "ServiceUrl",
+    "StateUrl",
+    "Strategy",
+    "Target",
+    "Text",
+    "Texts",
+    "Whole",
+    "plain",
+]
+
+T = TypeVar("T")
+K = TypeVar("K", bound=str)
+
+STRATEGIES: Final = ("ordered", "cheapest", "fastest", "round_robin")
+_TARGET: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+# --- text ---------------------------------------------------------------------------------
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("Must not be empty.")
+    return text
+
+
+def _one_or_more(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _is_target(text: str) -> str:
+    if not _TARGET.fullmatch(text):
+        raise ValueError("Expected 'package.module:name'.")
+    return text
+
+
+def _is_strategy(text: str) -> str:
+    if text in STRATEGIES or _TARGET.fullmatch(text):
+        return text
+    found = nearest(text, STRATEGIES)
+    hint = f" Did you mean '{found}'?" if found else ""
+    raise ValueError(f"Expected {', '.join(STRATEGIES)} or 'package.module:function'.{hint}")
+
+
+def _is_purpose_name(name: str) -> str:
+    if name == "default":
+        raise ValueError(
+            "The model of the default purpose is configured in [llm.default]; move the keys there."
+        )
+    return _not_blank(name)
+
+
+def _is_provider_id(name: str) -> str:
+    if ":" in name or "/" in name:
+        raise ValueError("The id of a provider holds neither ':' nor '/'.")
+    return _not_blank(name)
+
+
+def _is_key(secret: SecretStr) -> SecretStr:
+    # Keys read from files end in a newline, which no HTTP header may hold.
+    key = secret.get_secret_value().strip()
+    if not key:
+        raise ValueError("Must not be empty. Remove the line if no key is needed.")
+    if not key.isascii() or not key.isprintable():
+        raise ValueError("Holds characters that no HTTP header can carry.")
+    return SecretStr(key)
+
+
+Text = Annotated[str, Strict(), AfterValidator(_not_blank)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_one_or_more)]
+Reference = Text
+Target = Annotated[Text, AfterValidator(_is_target)]
+Strategy = Annotated[Text, AfterValidator(_is_strategy)]
+PurposeName = Annotated[str, Strict(), AfterValidator(_is_purpose_name)]
+ProviderId = Annotated[str, Strict(), AfterValidator(_is_provider_id)]
+ApiKey = Annotated[SecretStr, AfterValidator(_is_key)]
+FilePath = Annotated[Path, AfterValidator(Path.expanduser)]
+
+# --- numbers ------------------------------------------------------------------------------
+
+Flag = Annotated[bool, Strict()]
+Whole = Annotated[int, Strict()]
+Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+
+
+# --- addresses ----------------------------------------------------------------------------
+
+
+class _SecretUrl(Secret):
+    """A URL that holds credentials: the repr masks them and shows the rest."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(masked_url(self))
+
+
+def masked_url(url: str) -> str:
+    """Return ``url`` with its password and secret query parameters masked.
+
+    >>> masked_url("http://user:secret@proxy:3128/?region=eu&api_key=sk-1")
+    'http://**********@proxy:3128/?region=eu&api_key=**********'
+    """
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    netloc = f"{MASK}@{host}" if "@" in parts.netloc else host
+    return urlunsplit(parts._replace(netloc=netloc, query=_masked_query(parts)))
+
+
+def _masked_query(parts: SplitResult) -> str:
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    if not any(is_secret_name(name) for name, _ in pairs):
+        return parts.query
+    return urlencode([(n, MASK if is_secret_name(n) else v) for n, v in pairs], safe="*")
+
+
+def _checked_url(url: str, schemes: tuple[str, ...]) -> str:
+    expected = " or ".join(f"{scheme}://" for scheme in schemes)
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets or a port that make no sense
+        valid = False
+    if not valid or not url.isprintable() or " " in url:
+        raise ValueError(f"Expected an address that begins with {expected} and names a host.")
+    return _SecretUrl(url) if masked_url(url) != url else url
+
+
+def _is_service(url: str) -> str:
+    return _checked_url(url, ("http", "https"))
+
+
+def _is_proxy(url: str) -> str:
+    return _checked_url(url, ("http", "https", "socks5", "socks5h"))
+
+
+def _is_state(url: str) -> str:
+    return _checked_url(url, ("redis", "rediss"))
+
+
+def _shown_url(url: str, info: SerializationInfo) -> str:
+    return masked_url(url) if info.mode_is_json() else url
+
+
+_ShownUrl: Final = PlainSerializer(_shown_url, when_used="unless-none")
+ServiceUrl = Annotated[Text, AfterValidator(_is_service), _ShownUrl]
+ProxyUrl = Annotated[Text, AfterValidator(_is_proxy), _ShownUrl]
+StateUrl = Annotated[Text, AfterValidator(_is_state), _ShownUrl]
+
+
+# --- tables -------------------------------------------------------------------------------
+
+
+def _frozen(table: Mapping[K, T]) -> Mapping[K, T]:
+    return MappingProxyType(dict(table))
+
+
+def _frozen_extra(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    return MappingProxyType({name: _deep(guarded(name, item)) for name, item in table.items()})
+
+
+def _deep(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        table: Mapping[str, Any] = value
+        return MappingProxyType({name: _deep(item) for name, item in table.items()})
+    if isinstance(value, list | tuple):
+        items: list[Any] = list(value)
+        return [_deep(item) for item in items]
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError("Expected a finite number.")
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise ValueError("Expected text, numbers, true or false, lists and tables only.")
+
+
+def plain(value: Any, *, masked: bool) -> Any:
+    """Return ``value`` as JSON has it: lists, dicts, text, numbers.
+
+    Args:
+        value: what a setting holds.
+        masked: whether secrets are replaced by a mask.
+    """
+    if isinstance(value, SecretStr):
+        return MASK if masked else value.get_secret_value()
+    if isinstance(value, _SecretUrl):
+        return masked_url(value) if masked else str(value)
+    if isinstance(value, Secret):
+        return MASK if masked else str(value)
+    if isinstance(value, Mapping):
+        table: Mapping[str, Any] = value
+        return {name: plain(item, masked=masked) for name, item in table.items()}
+    if isinstance(value, list | tuple):
+        items: list[Any] = list(value)
+        return [plain(item, masked=masked) for item in items]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _shown_extra(table: Mapping[str, Any], info: SerializationInfo) -> dict[str, Any]:
+    return plain(table, masked=True) if info.mode_is_json() else dict(table)
+
+
+Extra = Annotated[Mapping[str, Any], AfterValidator(_frozen_extra), PlainSerializer(_shown_extra)]
+FrozenMap = Annotated[Mapping[K, T], AfterValidator(_frozen), PlainSerializer(dict)]
