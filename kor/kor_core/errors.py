@@ -125,7 +125,8 @@ class ConfigurationError(KorError):
     """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__()
+        # Not super(): in MissingCredentialsError that is LLMError, which is set up apart.
+        KorError.__init__(self)
         self.problems: Final = tuple(problems)
 
     def __str__(self) -> str:

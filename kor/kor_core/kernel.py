@@ -84,17 +84,17 @@ class Kernel:
         return KorContext(self.settings, self.registry)
 
     @property
-    def source(self) -> "KernelSource":
-        """The container that gives this kernel."""
-        return _ScopeSource(self._scope)
+    def container(self) -> Any:
+        """The container it belongs to."""
+        return self._scope.owner
 
     def close(self) -> None:
         """Close its container and everything that the container owns."""
-        self._scope.close()
+        self._scope.owner.close()
 
     async def aclose(self) -> None:
         """Close its container from async code."""
-        await self._scope.aclose()
+        await self._scope.owner.aclose()
 
     def __enter__(self) -> Self:
         return self
@@ -183,18 +183,6 @@ class KernelSource(Protocol):
         ...
 
 
-class _ScopeSource:
-    def __init__(self, scope: Scope) -> None:
-        self._scope = scope
-
-    def kernel(self) -> Kernel:
-        kernel: Kernel = self._scope.resolve("kernel")
-        return kernel
-
-    def close(self) -> None:
-        self._scope.close()
-
-
 class _Default:
     """The one default of the process, built once however many threads race for it."""
 
@@ -241,4 +229,5 @@ def _by_entry_point() -> KernelSource:
         )
     create_kernel: Any = found[0].load()
     kernel: Kernel = create_kernel()
-    return kernel.source
+    source: KernelSource = kernel.container
+    return source

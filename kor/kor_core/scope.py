@@ -5,13 +5,13 @@ sees what is registered on the child. Providers and services both live by this r
 both use it.
 """
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from threading import Lock
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterator, Mapping
+from threading import Lock, RLock
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from kor_core.errors import RegistrationError
 
-__all__ = ["Layer", "Scope"]
+__all__ = ["Layer", "Owner", "Scope"]
 
 T = TypeVar("T")
 
@@ -64,27 +64,52 @@ class Layer(Mapping[str, T], Generic[T]):
         return sum(1 for _ in self)
 
 
+# One for all scopes: it is held for an instant, and a lock each would be paid by every tenant.
+# Re-entrant, because making a layer asks for the parent's.
+_making: Final = RLock()
+
+
+class Owner(Protocol):
+    """The container a scope belongs to."""
+
+    def close(self) -> None:
+        """Close what the container owns."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close what the container owns, from async code."""
+        ...
+
+
 class Scope:
     """What belongs to one container, handed to the objects it builds.
 
     Args:
-        parent: the scope of the container this one was derived from, or None.
-        resolve: returns what a binding of the container gives now, by its path.
-        close: closes the container.
-        aclose: closes the container from async code.
+        owner: the container.
+        parent: the scope of the container that it was derived from, or None.
     """
 
-    def __init__(
-        self,
-        parent: "Scope | None" = None,
-        *,
-        resolve: Callable[[str], Any],
-        close: Callable[[], None],
-        aclose: Callable[[], Coroutine[Any, Any, None]],
-    ) -> None:
+    __slots__ = ("__weakref__", "_providers", "_services", "owner", "parent")
+
+    def __init__(self, owner: Owner, parent: "Scope | None" = None) -> None:
+        self.owner = owner
         self.parent = parent
-        self.resolve = resolve
-        self.close = close
-        self.aclose = aclose
-        self.providers: Layer[Any] = Layer(parent.providers if parent else None)
-        self.services: Layer[Any] = Layer(parent.services if parent else None)
+        # Made when asked for: thousands of tenants register nothing by hand.
+        self._providers: Layer[Any] | None = None
+        self._services: Layer[Any] | None = None
+
+    @property
+    def providers(self) -> Layer[Any]:
+        """Providers registered by hand here, then those of the parents."""
+        with _making:
+            if self._providers is None:
+                self._providers = Layer(self.parent.providers if self.parent else None)
+            return self._providers
+
+    @property
+    def services(self) -> Layer[Any]:
+        """Services registered by hand here, then those of the parents."""
+        with _making:
+            if self._services is None:
+                self._services = Layer(self.parent.services if self.parent else None)
+            return self._services

@@ -75,7 +75,8 @@ def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     if unknown:
         raise ConfigurationError([_unknown(name, names) for name in unknown])
     given = {name: value for name, value in settings.items() if value is not None}
-    return {**given, **given.pop("extra", {})}
+    extra = given.pop("extra", {})
+    return {**given, **extra}
 
 
 def _unknown(name: str, names: tuple[str, ...]) -> Problem:

@@ -68,7 +68,7 @@ class ModelHandle(BaseLLMModel):
                 f"No answer within the deadline of {deadline:g} s. Raise `timeout` if that is "
                 "too short."
                 if limit.expired() and deadline is not None
-                else f"The provider timed out: {error or 'it gave no reason'}."
+                else f"The provider timed out: {str(error) or 'it gave no reason'}."
             )
             raise LLMTimeoutError(words, provider=provider, model=model) from error
         except Exception as error:

@@ -1,0 +1,146 @@
+"""Errors say cause and cure, carry data, travel by pickle, and form the documented tree."""
+
+import pickle
+
+import pytest
+
+from kor_core import errors
+from kor_core.errors import (
+    AllModelsFailedError,
+    AuthenticationError,
+    CapabilityNotSupportedError,
+    ConfigurationError,
+    KorError,
+    LLMError,
+    LLMTimeoutError,
+    MissingCredentialsError,
+    PluginError,
+    Problem,
+    ProviderNotFoundError,
+    PurposeNotFoundError,
+    RateLimitError,
+    StreamInterruptedError,
+)
+
+PROBLEM = Problem("Unknown key.", "config.toml", "llm.default.modl", "model")
+MISSING = MissingCredentialsError(
+    Problem("No key.", key="llm.providers.openai.api_key"),
+    variables=["OPENAI_API_KEY"],
+    provider="openai",
+    model="gpt-4",
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            ConfigurationError([PROBLEM]),
+            "config.toml: llm.default.modl: Unknown key. Did you mean 'model'?",
+        ),
+        (
+            ConfigurationError([PROBLEM, Problem("Empty.")]),
+            (
+                "2 problems in the configuration:\n"
+                "  - config.toml: llm.default.modl: Unknown key. Did you mean 'model'?\n"
+                "  - Empty."
+            ),
+        ),
+        (MISSING, "llm.providers.openai.api_key: No key."),
+        (
+            ProviderNotFoundError("opnai", ["openai", "echo"], "Register one."),
+            "No provider 'opnai'. Registered: echo, openai. Did you mean 'openai'? Register one.",
+        ),
+        (PurposeNotFoundError("x", []), "No purpose 'x'. Configured: none."),
+        (
+            PluginError("broke.", plugin="mine", origin="entry point"),
+            "Plugin 'mine' (entry point): broke.",
+        ),
+        (LLMError("It failed."), "It failed."),
+        (
+            RateLimitError(
+                "Slow down.",
+                provider="openai",
+                model="gpt-4",
+                status=429,
+                retry_after=1.5,
+                request_id="req_1",
+            ),
+            "openai:gpt-4: Slow down. (HTTP 429, request req_1, retry after 1.5 s)",
+        ),
+        (
+            AllModelsFailedError("Both failed.", [LLMError("one"), LLMError("two")]),
+            "Both failed.\n  - one\n  - two",
+        ),
+    ],
+)
+def test_the_text_names_cause_and_cure(error, text):
+    assert text == str(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConfigurationError([PROBLEM]),
+        MISSING,
+        ProviderNotFoundError("x", ["y"]),
+        PluginError("broke.", plugin="mine", origin="here"),
+        RateLimitError("Slow down.", status=429, retry_after=2),
+        StreamInterruptedError("cut", partial="Once upon", provider="openai"),
+        CapabilityNotSupportedError("no tools", capability="tools"),
+        AllModelsFailedError("Both failed.", [LLMError("one"), RateLimitError("two")]),
+    ],
+)
+def test_an_error_keeps_its_text_and_data_through_pickle(error):
+    copy = pickle.loads(pickle.dumps(error))
+
+    assert type(error) is type(copy)
+    assert str(error) == str(copy)
+    assert vars(error).keys() == vars(copy).keys()
+
+
+def test_notes_travel_by_pickle():
+    error = LLMError("It failed.")
+    error.add_note("kernel ← llm.selector")
+
+    assert ["kernel ← llm.selector"] == pickle.loads(pickle.dumps(error)).__notes__
+
+
+def test_some_errors_are_worth_a_retry_by_default_and_a_provider_may_say_otherwise():
+    assert RateLimitError("x").retryable
+    assert not RateLimitError("x", retryable=False).retryable
+    assert not LLMError("x").retryable
+    assert not MISSING.retryable
+
+
+def test_a_group_is_retryable_when_one_of_its_errors_is():
+    assert AllModelsFailedError("x", [LLMError("a"), RateLimitError("b")]).retryable
+    assert not AllModelsFailedError("x", [LLMError("a")]).retryable
+
+
+def test_a_group_can_be_split_with_except_star():
+    group = AllModelsFailedError("x", [RateLimitError("a"), LLMTimeoutError("b")])
+
+    matched, rest = group.split(RateLimitError)
+
+    assert isinstance(matched, AllModelsFailedError)
+    assert isinstance(rest, AllModelsFailedError)
+    assert ["b"] == [str(error) for error in rest.exceptions]
+
+
+def test_missing_credentials_are_a_mistake_of_configuration_and_of_authentication():
+    assert isinstance(MISSING, ConfigurationError)
+    assert isinstance(MISSING, AuthenticationError)
+    assert ("OPENAI_API_KEY",) == MISSING.variables
+    assert ("openai", "gpt-4") == (MISSING.provider, MISSING.model)
+
+
+def test_every_error_class_is_public_and_in_the_drawn_tree():
+    defined = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, KorError)
+    }
+
+    assert defined == set(errors.__all__) - {"Problem"}
+    assert all(name in errors.__doc__ for name in defined)

@@ -1,0 +1,87 @@
+"""Secrets do not show in any repr, at any depth, and do not pickle; values stay plain."""
+
+import copy
+import json
+import pickle
+import traceback
+
+import pytest
+
+from kor_core.redaction import MASK, Config, Secret, redact
+
+PLANTED = "sk-planted-0123456789"
+
+
+def test_a_secret_is_its_text_everywhere_but_in_its_repr():
+    secret = Secret(PLANTED)
+
+    assert secret == PLANTED
+    assert f"Bearer {secret}" == f"Bearer {PLANTED}"
+    assert json.dumps(secret) == json.dumps(PLANTED)
+    assert repr(secret) == repr(MASK)
+
+
+@pytest.mark.parametrize("copier", [copy.copy, copy.deepcopy])
+def test_a_copy_of_a_secret_is_still_masked(copier):
+    assert PLANTED not in repr(copier({"x": Secret(PLANTED)}))
+
+
+def test_a_secret_refuses_to_be_pickled():
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(Config(api_key=PLANTED))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(api_key=PLANTED),
+        Config({"extra_headers": {"X-Anything": PLANTED}}),
+        Config({"nested": {"deep": [{"aws_secret_access_key": PLANTED}]}}),
+        Config({"tokens": [PLANTED, {"a": PLANTED}]}),
+        Config({"x": ({"password": PLANTED},)}),
+    ],
+)
+def test_a_config_masks_secrets_by_name_at_any_depth(config):
+    assert PLANTED not in repr(config)
+    assert PLANTED not in repr(dict(config))
+    assert PLANTED in json.dumps(config)
+
+
+def test_a_key_put_in_later_is_masked_too():
+    config = Config()
+
+    config["api_key"] = PLANTED
+
+    assert PLANTED not in repr(config)
+    assert PLANTED == config["api_key"]
+
+
+def test_what_is_no_secret_shows_and_keeps_its_type():
+    config = Config(max_tokens=3, temperature=0.5, auth=True)
+
+    assert {"max_tokens": 3, "temperature": 0.5, "auth": True} == config
+    assert "0.5" in repr(config)
+
+
+def test_a_traceback_with_locals_of_code_that_took_the_key_shows_no_secret():
+    def custom_model(config):
+        key = config["api_key"]
+        raise ValueError(len(key))
+
+    try:
+        custom_model(Config(api_key=PLANTED))
+    except ValueError as error:
+        shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+
+    assert MASK in "".join(shown.format())
+    assert PLANTED not in "".join(shown.format())
+
+
+def test_redact_replaces_every_occurrence_and_longer_secrets_first():
+    text = f"key {PLANTED} and {PLANTED}-tail"
+
+    assert f"key {MASK} and {MASK}" == redact(text, [PLANTED, f"{PLANTED}-tail"])
+
+
+def test_redact_leaves_text_alone_where_a_secret_is_too_short_to_search_for():
+    assert "banana" == redact("banana", ["a", ""])
