@@ -4,7 +4,7 @@
 otherwise the default of the process, which is built on first use.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
@@ -151,7 +151,7 @@ def get_kernel() -> Kernel:
 
 
 @contextmanager
-def use_kernel(kernel: Kernel) -> Iterator[Kernel]:
+def use_kernel(kernel: Kernel) -> Generator[Kernel]:
     """Make a kernel the one that ``get_kernel()`` gives inside the block.
 
     It holds in this task and those started inside the block; siblings do not see it.

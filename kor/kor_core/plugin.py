@@ -1,6 +1,6 @@
 """Plugins: how other packages add providers and services."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -119,7 +119,7 @@ def _initialize(found: _Found, context: KorContext) -> None:
 
 
 @contextmanager
-def _marked(plugin_id: str) -> Iterator[None]:
+def _marked(plugin_id: str) -> Generator[None]:
     token = initialising.set(plugin_id)
     try:
         yield

@@ -5,7 +5,7 @@ its deadline.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -55,7 +55,7 @@ class ModelHandle(BaseLLMModel):
             return self._checked(answer)
 
     @asynccontextmanager
-    async def _promises(self, deadline: float | None) -> AsyncIterator[None]:
+    async def _promises(self, deadline: float | None) -> AsyncGenerator[None]:
         provider, model = self.reference
         limit = asyncio.timeout(deadline)
         try:

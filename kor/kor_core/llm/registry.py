@@ -193,16 +193,20 @@ class _Inner:
     def _create(self, provider: BaseLLMProvider) -> BaseLLMModel:
         name, model_name = self._reference
         try:
-            model: object = provider.create_model(model_name, self._config)
+            made = provider.create_model(model_name, self._config)
         except KorError:
             raise
         except Exception as error:  # a custom provider may raise anything
             message = f"create_model() failed: {type(error).__name__}: {error}"
             raise ProviderError(message, provider=name, model=model_name) from error
-        if isinstance(model, BaseLLMModel):
-            return model
+        return self._checked(made, provider)
+
+    def _checked(self, made: object, provider: BaseLLMProvider) -> BaseLLMModel:
+        if isinstance(made, BaseLLMModel):
+            return made
+        name, model_name = self._reference
         raise ProviderError(
-            f"create_model() of {type(provider).__name__} returned {type(model).__name__}; "
+            f"create_model() of {type(provider).__name__} returned {type(made).__name__}; "
             "it must return a BaseLLMModel.",
             provider=name,
             model=model_name,
