@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from kor_cli.failure import MISCONFIGURED
 from kor_containers import create_container, load_settings
-from kor_core.errors import KorError
+from kor_core.errors import KorError, ProviderNotFoundError
 from kor_core.kernel import Kernel
-from kor_core.suggestions import did_you_mean, listed
+from kor_core.suggestions import listed
 
 __all__ = ["Finding", "check", "findings"]
 
@@ -48,22 +48,19 @@ def findings(kernel: Kernel) -> Iterator[Finding]:
     """
     known = kernel.llm_registry.providers
     yield Finding("providers", listed(known))
-    for provider in kernel.settings.llm.providers:
-        if provider not in known:
-            yield Finding(
-                f"[llm.providers.{provider}]",
-                f"no such provider.{did_you_mean(provider, known)}",
-                wrong=True,
-            )
-    yield _served(kernel, "default")
-    for purpose in kernel.settings.llm.purposes:
-        yield _served(kernel, purpose)
+    for problem in kernel.settings.problems_with_providers(known):
+        yield Finding("names", str(problem), wrong=True)
+    for purpose in ("default", *kernel.settings.llm.purposes):
+        yield from _served(kernel, purpose)
 
 
-def _served(kernel: Kernel, purpose: str) -> Finding:
+def _served(kernel: Kernel, purpose: str) -> Iterator[Finding]:
     subject = f"purpose {purpose}"
     try:
         model = kernel.model_selector.get_model(purpose)
+    except ProviderNotFoundError:
+        return  # said among the names, with the place that gives it
     except KorError as error:
-        return Finding(subject, str(error), wrong=True)
-    return Finding(subject, str(model))
+        yield Finding(subject, str(error), wrong=True)
+    else:
+        yield Finding(subject, str(model))

@@ -7,9 +7,9 @@ from typing import Any
 
 from kor_containers import load_settings
 from kor_core.settings import Settings
-from kor_core.settings.provenance import KeyPath, dotted
+from kor_core.settings.provenance import dotted
 
-__all__ = ["show"]
+__all__ = ["lines", "show"]
 
 
 def show(options: argparse.Namespace) -> int:
@@ -22,36 +22,26 @@ def lines(settings: Settings) -> Iterator[str]:
     """Yield the configuration as lines of TOML; a comment says where each value comes from.
 
     >>> from kor_core.settings import settings_from
-    >>> settings = settings_from({"llm": {"default": {"provider": "echo", "model": "echo"}}})
-    >>> next(lines(settings))
-    '[llm]'
+    >>> for line in lines(settings_from({"llm": {"default": {"model": "echo:any"}}})):
+    ...     if "llm.default" in line:
+    ...         print(" ".join(line.split()))
+    llm.default.model = "echo:any" # default
+    llm.default.strategy = "ordered" # default
     """
-    return _table(settings, settings.model_dump(mode="json", exclude_none=True), ())
-
-
-def _table(settings: Settings, table: Mapping[str, Any], path: KeyPath) -> Iterator[str]:
-    leaves = {key: value for key, value in table.items() if not _is_table(value)}
-    if leaves:
-        yield f"[{dotted(path)}]"
-        written = [f"{dotted((key,))} = {_written(value)}" for key, value in leaves.items()]
-        width = max(map(len, written))
-        for key, text in zip(leaves, written, strict=True):
-            yield f"{text:<{width}}  # {settings.origin(*path, key) or 'default'}"
-        yield ""
-    for key, value in table.items():
-        if _is_table(value):
-            yield from _table(settings, value, (*path, key))
-
-
-def _is_table(value: object) -> bool:
-    return isinstance(value, Mapping)
+    explained = settings.explain()
+    written = [f"{value.key} = {_written(value.value)}" for value in explained]
+    width = max(map(len, written))
+    for text, value in zip(written, explained, strict=True):
+        yield f"{text:<{width}}  # {value.origin or 'default'}"
 
 
 def _written(value: Any) -> str:
-    """Write a leaf as TOML, which agrees with JSON except in tables inside lists."""
+    """Write a value as TOML, which agrees with JSON except in tables."""
     if isinstance(value, Mapping):
-        pairs = (f"{dotted((key,))} = {_written(item)}" for key, item in value.items())
-        return f"{{ {', '.join(pairs)} }}"
+        table: Mapping[str, Any] = value
+        pairs = (f"{dotted((key,))} = {_written(item)}" for key, item in table.items())
+        return f"{{{', '.join(pairs)}}}"
     if isinstance(value, list):
-        return f"[{', '.join(_written(item) for item in value)}]"
+        items: list[Any] = value
+        return f"[{', '.join(map(_written, items))}]"
     return json.dumps(value, ensure_ascii=False)
