@@ -19,7 +19,7 @@ from kor_core.errors import ConfigurationError, Problem
 from kor_core.settings.document import Settings, settings_of
 from kor_core.settings.environment import matched, typed
 from kor_core.settings.problems import problem_at, step
-from kor_core.settings.provenance import KeyPath, Sourced, as_table, paths_of
+from kor_core.settings.provenance import Sourced, as_list, as_table, paths_of
 from kor_core.settings.toml import read_toml
 from kor_core.suggestions import nearest
 
@@ -33,7 +33,7 @@ def load_settings(
     home: Path | None = None,
     cwd: Path | None = None,
 ) -> Settings:
-    """Return the settings that files and environment variables give. Nothing is written.
+    r"""Return the settings that files and environment variables give. Nothing is written.
 
     Layers, later ones win: the defaults, ``~/.kor/config.toml``, ``./config.toml`` (or
     ``path``, or the file in ``KOR_CONFIG``), ``config.<env>.toml`` beside it when ``KOR_ENV``
@@ -51,7 +51,7 @@ def load_settings(
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
-    ...     _ = Path(folder, "config.toml").write_text('[llm.default]\\nmodel = "echo:any"\\n')
+    ...     _ = Path(folder, "config.toml").write_text('[llm.default]\nmodel = "echo:any"\n')
     ...     settings = load_settings(environ={}, home=Path(folder), cwd=Path(folder))
     >>> settings.llm.default.model
     'echo:any'
@@ -69,7 +69,7 @@ class _Draft:
     """The configuration as far as it is read."""
 
     source: Sourced = field(default_factory=Sourced)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list[Problem])
     found: bool = False
     complete: bool = True
 
@@ -202,7 +202,7 @@ def _resolved(source: Sourced, environ: Mapping[str, str]) -> tuple[Sourced, lis
     ]
     if not _has_tokens(source.data):
         return source, problems
-    from kor_core.adapters.dynaconf_tokens import resolved  # noqa: PLC0415 - imports dynaconf
+    from kor_core.adapters.dynaconf_tokens import resolved
 
     values, unresolved = resolved(source, environ)
     return values, [*problems, *unresolved]
@@ -214,10 +214,8 @@ _NO_DYNACONF_KEYS = "dynaconf's own merging is not used: tables merge and lists 
 def _has_tokens(value: Any) -> bool:
     if isinstance(value, str):
         return value.startswith("@")
-    if isinstance(value, list):
-        items: list[Any] = value
-        return any(map(_has_tokens, items))
-    return any(map(_has_tokens, (as_table(value) or {}).values()))
+    items = as_list(value) or (as_table(value) or {}).values()
+    return any(map(_has_tokens, items))
 
 
 # --- files that the configuration names ---------------------------------------------------

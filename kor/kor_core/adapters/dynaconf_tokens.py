@@ -7,24 +7,19 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from dynaconf.base import Settings as DynaconfSettings
-from dynaconf.utils.parse_conf import (
-    BaseFormatter,
-    DynaconfFileNotFoundError,
-    DynaconfFormatError,
-    DynaconfParseError,
-    Lazy,
-    converters,
-    jinja_env,
-    parse_conf_data,
-)
+from dynaconf.base import Settings  # type: ignore[import-untyped] # dynaconf has no types
+from dynaconf.utils import parse_conf  # type: ignore[import-untyped] # dynaconf has no types
 
 from kor_core.errors import Problem
 from kor_core.settings.problems import problem_at
-from kor_core.settings.provenance import KeyPath, Sourced
+from kor_core.settings.provenance import KeyPath, Sourced, as_list, as_table
 from kor_core.suggestions import nearest
 
 __all__ = ["resolved"]
+
+# As Any, which they are: otherwise each use would have to say so.
+_dynaconf: Final[Any] = parse_conf
+_new_settings: Final[Any] = Settings
 
 _TOKEN: Final = re.compile(r"@[A-Za-z_]+(?= |$)")
 # They tell dynaconf how to merge, which is decided by one rule here.
@@ -42,45 +37,66 @@ def resolved(source: Sourced, environ: Mapping[str, str]) -> tuple[Sourced, list
     """
     work = _Work(source, environ)
     parsed = work.parsed(source.data, ())
-    this = DynaconfSettings(
+    this = _new_settings(
+        # Nothing but what is handed in: no file, no variable, no hook.
         dynaconf_skip_loaders=True,
         dynaconf_skip_validators=True,
         DOTTED_LOOKUP_FOR_DYNACONF=True,
     )
-    this.update(_copied(parsed), merge=False, dotted_lookup=False, validate=False)
+    this.update(_plain(parsed), merge=False, dotted_lookup=False, validate=False)
     return Sourced(work.evaluated(parsed, (), this), source.origins), work.problems
 
 
-class _Bound(Lazy):
-    """A lazy value that reads the environment it is given, and misses no name silently."""
+class _Lazy:
+    """A lazy value as dynaconf has it, which reads the environment that it is given."""
 
-    def __init__(self, lazy: Lazy, environ: Mapping[str, str]) -> None:
-        inner = _Bound(lazy.value, environ) if isinstance(lazy.value, Lazy) else lazy.value
-        jinja = str(lazy.formatter) == "jinja"
-        super().__init__(inner, _JINJA if jinja else lazy.formatter, lazy.casting)
+    _dynaconf_lazy_format = True  # by which dynaconf knows one
+
+    def __init__(self, lazy: Any, text: str, environ: Mapping[str, str]) -> None:
+        self.text = text
+        self._value = lazy.value
+        self._casting = lazy.casting
         self._environ = environ
+        self._busy = False
+        self._format = _rendered if str(lazy.formatter) == "jinja" else lazy.formatter
+        if isinstance(lazy.value, _dynaconf.Lazy):
+            self._value = _Lazy(lazy.value, text, environ)
 
-    @property
-    def context(self) -> dict[str, Any]:
-        return {"env": self._environ, "this": self.settings}
+    def __call__(self, this: Any) -> Any:
+        if self._busy:
+            raise RecursionError
+        self._busy = True
+        try:
+            value = self._value(this) if isinstance(self._value, _Lazy) else self._value
+            result = self._format(value, env=self._environ, this=this)
+        finally:
+            self._busy = False
+        return result if self._casting is None else self._casting(result)
 
 
 def _rendered(template: str, **context: Any) -> str:
-    return _STRICT.from_string(template).render(**context)
+    """Render a template; unlike dynaconf, fail where it prints a name that is missing."""
+    rendered: str = _jinja.from_string(template).render(**context)
+    return rendered
 
 
-def _refuse(missing: Any) -> str:
-    return missing._fail_with_undefined_error()
+class _Printed:
+    def __str__(self) -> str:
+        missing: Any = self
+        # jinja2's own way to say which name is missing, for those who derive from Undefined
+        text: str = missing._fail_with_undefined_error()  # noqa: SLF001
+        return text
 
 
-_JINJA: Final = BaseFormatter(_rendered, "jinja")
-# Tests such as {% if env.X %} and defaults keep working; only printing a missing name fails.
-_STRICT: Final = jinja_env.overlay(
-    undefined=type("Missing", (jinja_env.undefined,), {"__str__": _refuse})
+# Tests such as {% if env.X %} and default() keep working: only printing fails.
+_jinja: Final[Any] = _dynaconf.jinja_env.overlay(
+    undefined=type("Missing", (_Printed, _dynaconf.jinja_env.undefined), {})
 )
 
 
 class _Work:
+    """One source on its way: tokens are parsed first, since lazy ones may refer to others."""
+
     def __init__(self, source: Sourced, environ: Mapping[str, str]) -> None:
         self.problems: list[Problem] = []
         self._source = source
@@ -88,78 +104,80 @@ class _Work:
 
     def parsed(self, value: Any, path: KeyPath) -> Any:
         """Return ``value`` with plain tokens resolved and the others made lazy."""
-        if isinstance(value, dict):
-            return {name: self.parsed(item, (*path, name)) for name, item in value.items()}
-        if isinstance(value, list):
-            return [self.parsed(item, (*path, str(n))) for n, item in enumerate(value)]
+        if (table := as_table(value)) is not None:
+            return {name: self.parsed(item, (*path, name)) for name, item in table.items()}
+        if (items := as_list(value)) is not None:
+            return [self.parsed(item, (*path, str(n))) for n, item in enumerate(items)]
         token = _TOKEN.match(value) if isinstance(value, str) else None
         return value if token is None else self._token(token[0], value, path)
 
     def _token(self, token: str, text: str, path: KeyPath) -> Any:
         if token in _MERGING:
-            return self._fails(path, text, f"'{token}' is not supported: {_ONE_RULE}")
-        if token not in converters:
+            self._fails(path, f"'{token}' is not supported: tables merge and lists replace.")
+            return text
+        if token not in _dynaconf.converters:
             return self._unknown(token, text, path)
         try:
-            found = parse_conf_data(text, box_settings=dict(_PARSING))
+            found = _dynaconf.parse_conf_data(text, box_settings=dict(_PARSING))
         except Exception as error:  # noqa: BLE001 - converters raise what they like
-            return self._fails(path, text, _unresolved(text, error))
-        return _Bound(found, self._environ) if isinstance(found, Lazy) else found
+            self._fails(path, _unresolved(text, error))
+            return text
+        lazy = isinstance(found, _dynaconf.Lazy)
+        return _Lazy(found, text, self._environ) if lazy else found
 
     def _unknown(self, token: str, text: str, path: KeyPath) -> Any:
-        found = nearest(token, converters)
-        if found is None:
-            return text  # such as a user's own "@name"
-        message = f"There is no token '{token}'. Write '@str {token} …' if the text begins so."
-        return self._fails(path, text, message, found)
+        found = nearest(token, _dynaconf.converters)
+        if found is not None:  # otherwise a text that happens to begin so, such as "@all users"
+            message = f"There is no token '{token}'. Text that begins so is written '@str {token}'."
+            self._fails(path, message, found)
+        return text
 
     def evaluated(self, value: Any, path: KeyPath, this: Any) -> Any:
         """Return ``value`` with what was lazy resolved."""
-        if isinstance(value, dict):
-            return {name: self.evaluated(item, (*path, name), this) for name, item in value.items()}
-        if isinstance(value, list):
-            return [self.evaluated(item, (*path, str(n)), this) for n, item in enumerate(value)]
-        if not isinstance(value, Lazy):
+        if (table := as_table(value)) is not None:
+            return {name: self.evaluated(item, (*path, name), this) for name, item in table.items()}
+        if (items := as_list(value)) is not None:
+            return [self.evaluated(item, (*path, str(n)), this) for n, item in enumerate(items)]
+        if not isinstance(value, _Lazy):
             return value
         try:
-            return _copied(value(this))
+            return _plain(value(this))
         except Exception as error:  # noqa: BLE001 - templates raise what they like
-            return self._fails(path, str(value), _unresolved(repr(value).strip("'"), error))
+            self._fails(path, _unresolved(value.text, error))
+            return value.text
 
-    def _fails(self, path: KeyPath, text: str, message: str, suggestion: str | None = None) -> str:
+    def _fails(self, path: KeyPath, message: str, suggestion: str | None = None) -> None:
         self.problems.append(problem_at(path, message, self._source, suggestion))
-        return text
-
-
-_ONE_RULE: Final = "tables merge and lists replace."
 
 
 def _unresolved(text: str, error: Exception) -> str:
-    return f"The token '{text.split()[0]}' cannot be resolved: {_reason(error)}."
+    return f"The token '{text.partition(' ')[0]}' cannot be resolved: {_reason(error)}."
 
 
 def _reason(error: Exception) -> str:
-    """Say why in words that hold no value: what a token stood for may be a key."""
+    """Say why, in words that hold no value: what a token stands for may be a key."""
     cause = error.__cause__
-    if isinstance(error, RecursionError):
-        return "it refers to itself"
     if isinstance(cause, KeyError):
         return f"the environment variable '{cause.args[0]}' is not set"
     if isinstance(cause, AttributeError):
-        return f"this source has no '{cause}'"
-    if isinstance(error, DynaconfFileNotFoundError):
-        return str(error).rstrip(".")
-    if isinstance(error, DynaconfParseError) and str(error).startswith("Key "):
-        return str(error).rstrip(".")
-    if type(error).__module__.startswith("jinja2"):
-        return str(getattr(error, "message", error)).rstrip(".")
-    return "the value does not fit it"
+        return f"there is no '{cause}' in the same source"
+    if isinstance(error, RecursionError):
+        return "it refers to itself"
+    return _own_words(error) or "the value does not fit it"
 
 
-def _copied(value: Any) -> Any:
-    """Return plain dicts and lists: dynaconf changes those it is given, and returns its own."""
-    if isinstance(value, dict):
-        return {name: _copied(item) for name, item in dict.items(value)}
-    if isinstance(value, list):
-        return [_copied(item) for item in list.__iter__(value)]
+def _own_words(error: Exception) -> str | None:
+    """Return what dynaconf or jinja2 says, where that names no value."""
+    message = str(getattr(error, "message", error)).rstrip(".")
+    names_a_file = isinstance(error, _dynaconf.DynaconfFileNotFoundError)
+    from_jinja = type(error).__module__.startswith("jinja2")
+    return message if names_a_file or from_jinja or message.startswith("Key ") else None
+
+
+def _plain(value: Any) -> Any:
+    """Return new plain dicts and lists: dynaconf changes those it is given, and has its own."""
+    if (table := as_table(value)) is not None:
+        return {name: _plain(item) for name, item in table.items()}
+    if (items := as_list(value)) is not None:
+        return [_plain(item) for item in items]
     return value

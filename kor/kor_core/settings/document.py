@@ -18,7 +18,7 @@ from kor_core.settings.models import (
     inherits,
 )
 from kor_core.settings.problems import problem_at, problems_in
-from kor_core.settings.provenance import KeyPath, Sourced, as_table, dotted, paths_of
+from kor_core.settings.provenance import KeyPath, Sourced, as_table, dotted
 from kor_core.settings.values import plain
 from kor_core.suggestions import listed, nearest
 
@@ -77,6 +77,12 @@ class Settings(Table):
         """Return the settings that serve where nothing is configured at all."""
         settings = cls(llm=LLMSettings(default=ModelSettings(provider="echo", model="echo")))
         settings._unconfigured = True
+        return settings
+
+    def with_source(self, source: Sourced) -> Self:
+        """Return these settings with the place that each value came from."""
+        settings = self.model_copy()
+        settings._source = source
         return settings
 
     def origin(self, *path: str) -> str:
@@ -170,8 +176,7 @@ def settings_of(source: Sourced, *, complete: bool = True) -> Settings | list[Pr
         moved = {path: _moved(source.data, path) for path in _purpose_keys(source.data)}
         found = problems_in(error, Settings, source, moved)
         return [problem for problem in found if complete or problem.message != MODEL_MISSING]
-    settings._source = source
-    return settings
+    return settings.with_source(source)
 
 
 def _no_provider(name: str, known: tuple[str, ...]) -> str:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from kor_core.errors import Problem
 from kor_core.settings.problems import step
-from kor_core.settings.provenance import KeyPath, Sourced, as_table, dotted
+from kor_core.settings.provenance import KeyPath, Sourced, as_list, as_table, dotted
 
 __all__ = ["matched", "typed"]
 
@@ -90,16 +90,25 @@ def _unclear(path: KeyPath, found: list[str]) -> Problem:
 def _placed(source: Sourced, name: str, text: str, path: KeyPath | Problem) -> Problem | None:
     if isinstance(path, Problem):
         return Problem(path.message, name, path.key)
-    table: Any = source.data
-    for part in path[:-1]:
-        table = table.setdefault(part, {}) if isinstance(table, dict) else table
-    if not isinstance(table, dict) or path[-1] in table:
+    table = _table_for(path, source.data)
+    if table is None or path[-1] in table:
         other = source.origin(path)
         return Problem(f"Contradicts {other}: remove one.", name, dotted(path))
     table[path[-1]] = text
     for length in range(1, len(path) + 1):
         source.origins.setdefault(path[:length], name)
     return None
+
+
+def _table_for(path: KeyPath, data: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the table that is to hold ``path``, or None where a text is in the way."""
+    here: Any = data
+    for part in path[:-1]:
+        here = here.setdefault(part, {})
+        if isinstance(here, str):
+            return None
+    table: dict[str, Any] = here
+    return table
 
 
 # --- values -------------------------------------------------------------------------------
@@ -150,10 +159,7 @@ def _flag(text: str) -> bool:
 
 def _list(text: str) -> list[Any]:
     if text.startswith("["):
-        found = _notation(text)
-        if isinstance(found, list):
-            return found
-        raise ValueError(text)
+        return as_list(_notation(text)) or []
     return [item.strip() for item in text.split(",")] if text else []
 
 

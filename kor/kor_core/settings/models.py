@@ -83,50 +83,54 @@ class ModelSettings(Table):
     """
 
     provider: ProviderId | None = Field(
-        None,
+        default=None,
         description="Id of the provider. With it `model` is taken verbatim; without it `model` "
         "is a reference such as `openai:gpt-4o`.",
     )
     model: Text = Field(
-        "",
+        default="",
         description="The model's name, or a reference. Required unless `candidates` are given.",
     )
     fallbacks: tuple[Reference, ...] = Field(
-        (), description="References asked in this order when the model fails."
+        default=(), description="References asked in this order when the model fails."
     )
     candidates: tuple[Reference, ...] = Field(
-        (), description="References to choose from, instead of `model` and `fallbacks`."
+        default=(), description="References to choose from, instead of `model` and `fallbacks`."
     )
     strategy: Strategy = Field(
-        "ordered",
+        default="ordered",
         description="How to choose: `ordered`, `cheapest`, `fastest`, `round_robin`, or a "
         "function as `package.module:name`.",
     )
     needs: tuple[Text, ...] = Field(
-        (),
+        default=(),
         description="Capabilities that the model must have, such as `tools`, `vision`, "
         "`json_schema`, `streaming` or `embeddings`.",
     )
     min_context: Whole | None = Field(
-        None, ge=1, description="Smallest context window that will do, in tokens."
+        default=None, ge=1, description="Smallest context window that will do, in tokens."
     )
     max_price: Number | None = Field(
-        None,
+        default=None,
         ge=0,
         description="Highest price accepted, in US dollars per million tokens, for input and "
         "for output alike.",
     )
-    temperature: Number | None = Field(None, ge=0, description="Sampling temperature.")
-    max_tokens: Whole | None = Field(None, ge=1, description="Longest answer, in tokens.")
+    temperature: Number | None = Field(default=None, ge=0, description="Sampling temperature.")
+    max_tokens: Whole | None = Field(default=None, ge=1, description="Longest answer, in tokens.")
     top_p: Number | None = Field(
-        None, ge=0, le=1, description="Share of the probability mass that is sampled from."
+        default=None, ge=0, le=1, description="Share of the probability mass that is sampled from."
     )
     stop: Texts | None = Field(
-        None, description="Texts that end the answer; one text or a list of them."
+        default=None, description="Texts that end the answer; one text or a list of them."
     )
-    seed: Whole | None = Field(None, description="Seed for providers that sample repeatably.")
+    seed: Whole | None = Field(
+        default=None, description="Seed for providers that sample repeatably."
+    )
     timeout: Number | None = Field(
-        None, gt=0, description="Deadline of the whole call, all attempts included, in seconds."
+        default=None,
+        gt=0,
+        description="Deadline of the whole call, all attempts included, in seconds.",
     )
     extra: Extra = Field(
         default_factory=lambda: _EMPTY,
@@ -165,15 +169,17 @@ class ProviderSettings(Table):
     """How to reach a provider."""
 
     api_key: ApiKey | None = Field(
-        None,
+        default=None,
         description="The key. Without it and without `base_url`, the provider's environment "
         "variable is read.",
     )
     base_url: ServiceUrl | None = Field(
-        None, description="Endpoint to use instead of the provider's own."
+        default=None, description="Endpoint to use instead of the provider's own."
     )
     timeout: Number | None = Field(
-        None, gt=0, description="Deadline of a whole call, in seconds, where the model sets none."
+        default=None,
+        gt=0,
+        description="Deadline of a whole call, in seconds, where the model sets none.",
     )
     extra: Extra = Field(
         default_factory=lambda: _EMPTY,
@@ -195,11 +201,11 @@ class LLMSettings(Table):
     """
 
     unknown_purpose: Literal["error", "default"] = Field(
-        "error",
+        default="error",
         description="What becomes of a purpose that is not configured: an error, or the default.",
     )
     default: ModelSettings | None = Field(
-        None, description="The model used where no purpose and no reference is given."
+        default=None, description="The model used where no purpose and no reference is given."
     )
     providers: FrozenMap[ProviderId, ProviderSettings] = Field(
         default_factory=lambda: _EMPTY, description="Providers by id."
@@ -234,18 +240,15 @@ def inherits(purpose: Any, default: Any) -> bool:
     >>> inherits({"model": "openai:gpt-4o-mini"}, {"model": "openai:gpt-4o"})
     False
     """
-    if not isinstance(purpose, Mapping) or not isinstance(default, Mapping):
+    own, above = as_table(purpose), as_table(default)
+    if own is None or above is None:
         return False
-    named = (
-        {"provider", "candidates"}
-        if "provider" in default
-        else {
-            "provider",
-            "candidates",
-            "model",
-        }
-    )
-    return named.isdisjoint(purpose)
+    telling = {"provider", "candidates"} if "provider" in above else _TELLING
+    return telling.isdisjoint(own)
+
+
+# The keys of a purpose that say which provider serves it.
+_TELLING: Final = {"provider", "candidates", "model"}
 
 
 def inheriting(purpose: Any, default: Any) -> Any:
@@ -270,11 +273,12 @@ class PluginSettings(Table):
     """Which plugins are used."""
 
     enabled: tuple[Text, ...] | None = Field(
-        None, description="Ids of the only plugins to use; by default all that are found."
+        default=None, description="Ids of the only plugins to use; by default all that are found."
     )
-    disabled: tuple[Text, ...] = Field((), description="Ids of plugins not to use.")
+    disabled: tuple[Text, ...] = Field(default=(), description="Ids of plugins not to use.")
     modules: tuple[Target, ...] = Field(
-        (), description="Plugins to load beside the installed ones, as `package.module:Class`."
+        default=(),
+        description="Plugins to load beside the installed ones, as `package.module:Class`.",
     )
 
 
@@ -282,39 +286,41 @@ class NetworkSettings(Table):
     """How connections are made; given to the clients, never written to the environment."""
 
     proxy: ProxyUrl | None = Field(
-        None, description="Proxy for every connection: `http://`, `https://` or `socks5://`."
+        default=None,
+        description="Proxy for every connection: `http://`, `https://` or `socks5://`.",
     )
     trust_env: Flag = Field(
-        True,  # noqa: FBT003 - a default, not a call of ours
+        default=True,
         description="Whether `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` and the like are respected.",
     )
     ca_bundle: FilePath | None = Field(
-        None, description="File of certificates to trust instead of the default ones (PEM)."
+        default=None, description="File of certificates to trust instead of the default ones (PEM)."
     )
     client_certificate: FilePath | None = Field(
-        None, description="Certificate that identifies this client (PEM)."
+        default=None, description="Certificate that identifies this client (PEM)."
     )
     client_key: FilePath | None = Field(
-        None, description="Private key of `client_certificate`, if it is in a file of its own."
+        default=None,
+        description="Private key of `client_certificate`, if it is in a file of its own.",
     )
     connect_timeout: Number = Field(
-        5.0, gt=0, description="Longest wait for a connection, in seconds."
+        default=5.0, gt=0, description="Longest wait for a connection, in seconds."
     )
     read_timeout: Number = Field(
-        600.0, gt=0, description="Longest silence while an answer is read, in seconds."
+        default=600.0, gt=0, description="Longest silence while an answer is read, in seconds."
     )
     write_timeout: Number = Field(
-        600.0, gt=0, description="Longest stall while a request is sent, in seconds."
+        default=600.0, gt=0, description="Longest stall while a request is sent, in seconds."
     )
     pool_timeout: Number = Field(
-        600.0, gt=0, description="Longest wait for a free connection, in seconds."
+        default=600.0, gt=0, description="Longest wait for a free connection, in seconds."
     )
-    max_connections: Whole = Field(1000, ge=1, description="Most connections open at once.")
+    max_connections: Whole = Field(default=1000, ge=1, description="Most connections open at once.")
     max_keepalive_connections: Whole = Field(
-        100, ge=0, description="Most idle connections kept open."
+        default=100, ge=0, description="Most idle connections kept open."
     )
     keepalive_expiry: Number = Field(
-        5.0, ge=0, description="How long an idle connection is kept open, in seconds."
+        default=5.0, ge=0, description="How long an idle connection is kept open, in seconds."
     )
 
     @model_validator(mode="after")
@@ -328,5 +334,5 @@ class StateSettings(Table):
     """Where limits and budgets keep their state."""
 
     url: StateUrl | None = Field(
-        None, description="Address of a Redis, `redis://host:6379/0`; by default in memory."
+        default=None, description="Address of a Redis, `redis://host:6379/0`; by default in memory."
     )

@@ -142,6 +142,6 @@ _KINDS: Final[tuple[tuple[Any, str], ...]] = (
     (int, "a whole number"),
     (float, "a number"),
     (Mapping, "a table"),
-    (list | tuple, "a list"),
+    (list, "a list"),
     (type(None), "nothing"),
 )

@@ -5,10 +5,10 @@ has one rule: tables merge key by key, everything else, lists included, is repla
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, TypeGuard
 
-__all__ = ["KeyPath", "Sourced", "as_table", "dotted", "paths_of"]
+__all__ = ["KeyPath", "Sourced", "as_list", "as_table", "dotted", "paths_of"]
 
 KeyPath = tuple[str, ...]
 
@@ -26,7 +26,20 @@ def dotted(path: KeyPath) -> str:
 
 def as_table(value: Any) -> dict[str, Any] | None:
     """Return a new dict of ``value`` when it is a table, otherwise None."""
-    return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else None
+    return {str(key): item for key, item in value.items()} if _is_table(value) else None
+
+
+def as_list(value: Any) -> list[Any] | None:
+    """Return a new list of ``value`` when it is a list or tuple, otherwise None."""
+    return list(value) if _is_list(value) else None
+
+
+def _is_table(value: Any) -> TypeGuard[Mapping[Any, Any]]:
+    return isinstance(value, Mapping)
+
+
+def _is_list(value: Any) -> TypeGuard[Iterable[Any]]:
+    return isinstance(value, list | tuple)
 
 
 def paths_of(value: Any, prefix: KeyPath = ()) -> Iterator[KeyPath]:
@@ -78,9 +91,9 @@ class Sourced:
         """Say whether ``path`` is set."""
         here: Any = self.data
         for part in path:
-            if not isinstance(here, Mapping) or part not in here:
+            table = as_table(here)
+            if table is None or part not in table:
                 return False
-            table: Mapping[str, Any] = here
             here = table[part]
         return True
 

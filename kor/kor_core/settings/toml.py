@@ -45,12 +45,12 @@ def _decoded(raw: bytes, path: Path) -> Sourced | Problem:
 
 
 def parsed_toml(text: str, name: str) -> Sourced | Problem:
-    """Return the tables in ``text``, each key with ``name:line`` as its origin.
+    r"""Return the tables in ``text``, each key with ``name:line`` as its origin.
 
-    >>> parsed_toml("[llm.default]\\nmodel = 'echo'", "config.toml").origin(("llm", "default"))
+    >>> parsed_toml("[llm.default]\nmodel = 'echo'", "config.toml").origin(("llm", "default"))
     'config.toml:1'
-    >>> print(parsed_toml("[llm", "config.toml"))
-    config.toml:1: TOML syntax error at line 1, column 5: Expected ']' at the end of a table declaration.
+    >>> print(parsed_toml("model =", "config.toml"))
+    config.toml:1: TOML syntax error at line 1, column 8: Invalid value.
     """
     text = text.replace("\r\n", "\n")
     try:

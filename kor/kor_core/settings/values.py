@@ -1,8 +1,8 @@
 """The types of single settings: what is accepted, how it is frozen, how it is masked."""
 
 import re
-from math import isfinite
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, TypeVar
@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from kor_core.redaction import MASK, Secret, guarded, is_secret_name
+from kor_core.settings.provenance import as_list, as_table
 from kor_core.suggestions import nearest
 
 __all__ = [
@@ -194,11 +195,9 @@ def _frozen_extra(table: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _deep(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        table: Mapping[str, Any] = value
+    if (table := as_table(value)) is not None:
         return MappingProxyType({name: _deep(item) for name, item in table.items()})
-    if isinstance(value, list | tuple):
-        items: list[Any] = list(value)
+    if (items := as_list(value)) is not None:
         return [_deep(item) for item in items]
     if isinstance(value, float) and not isfinite(value):
         raise ValueError("Expected a finite number.")
@@ -220,11 +219,9 @@ def plain(value: Any, *, masked: bool) -> Any:
         return masked_url(value) if masked else str(value)
     if isinstance(value, Secret):
         return MASK if masked else str(value)
-    if isinstance(value, Mapping):
-        table: Mapping[str, Any] = value
+    if (table := as_table(value)) is not None:
         return {name: plain(item, masked=masked) for name, item in table.items()}
-    if isinstance(value, list | tuple):
-        items: list[Any] = list(value)
+    if (items := as_list(value)) is not None:
         return [plain(item, masked=masked) for item in items]
     return str(value) if isinstance(value, Path) else value
 
