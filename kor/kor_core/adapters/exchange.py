@@ -1,0 +1,106 @@
+"""What really happened on the wire during one call, as plain data.
+
+The SDKs turn a refused connection into an internal error and a bad request into several
+kinds of exception. So the transport notes what it saw, and errors are classified by that.
+"""
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+__all__ = ["TIMEOUTS", "Exchange", "Failure", "Fault", "noted", "watched"]
+
+
+class Fault(Enum):
+    """Why there was no (whole) answer; the value says it in words."""
+
+    CONNECT_TIMEOUT = "no connection was made in time"
+    READ_TIMEOUT = "no answer came in time"
+    WRITE_TIMEOUT = "the request could not be sent in time"
+    UNKNOWN_HOST = "the host name is not known"
+    REFUSED = "the connection was refused"
+    UNTRUSTED = "the certificate is not trusted"
+    TLS = "no secure connection could be made"
+    PROXY = "the proxy would not let the request through"
+    CUT = "the connection broke before the whole answer was there"
+    GARBLED = "the answer is no valid HTTP"
+    BAD_URL = "the endpoint is no valid URL"
+    OTHER = "the connection failed"
+
+
+TIMEOUTS: Final = frozenset({Fault.CONNECT_TIMEOUT, Fault.READ_TIMEOUT, Fault.WRITE_TIMEOUT})
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failure of the transport.
+
+    Args:
+        fault: which kind it is.
+        host: the host (with port) that was called.
+        detail: the words of the operating system or the HTTP library; no secrets.
+    """
+
+    fault: Fault
+    host: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.host}: {self.fault.value}{detail}"
+
+
+@dataclass(slots=True)
+class Exchange:
+    """The requests of one call, and the latest answer or failure.
+
+    Args:
+        requests: how many requests left.
+        host: host (with port) of the latest one.
+        status: HTTP status of the latest answer.
+        headers: its headers, names in lower case.
+        body: its body, unless it is streamed.
+        failure: what went wrong below HTTP.
+    """
+
+    requests: int = 0
+    host: str = ""
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    body: bytes = b""
+    failure: Failure | None = None
+
+    def started(self, host: str) -> None:
+        """Note that a request leaves; what an earlier one met no longer counts."""
+        self.requests += 1
+        self.host = host
+        self.status = self.failure = None
+        self.headers, self.body = {}, b""
+
+
+_watching: ContextVar[Exchange | None] = ContextVar("kor_exchange", default=None)
+
+
+@contextmanager
+def watched() -> Generator[Exchange]:
+    """Collect what the transport does inside the block, in this task and its children.
+
+    >>> with watched() as exchange:
+    ...     noted().started("api.example.com")
+    >>> exchange.requests, exchange.host
+    (1, 'api.example.com')
+    """
+    exchange = Exchange()
+    token = _watching.set(exchange)
+    try:
+        yield exchange
+    finally:
+        _watching.reset(token)
+
+
+def noted() -> Exchange:
+    """Return where the transport notes what it sees; thrown away when nobody watches."""
+    return _watching.get() or Exchange()

@@ -1,0 +1,117 @@
+"""The client that the SDKs are given: httpx on its outside, aiohttp underneath.
+
+openai 2 and litellm speak httpx, openai 3 speaks httpx2. Both have the same classes, so one
+definition serves, made for the library it is asked for.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from functools import cache
+from time import perf_counter
+from types import ModuleType
+from typing import Any, Final
+
+from kor_core.adapters.aiohttp import Answer, Broken, Wire
+from kor_core.adapters.exchange import TIMEOUTS, noted
+
+__all__ = ["make_client"]
+
+_FIRST_ERROR: Final = 400
+
+
+def make_client(library: ModuleType, wire: Callable[[str], Wire], timeout: dict[str, float]) -> Any:
+    """Return an ``AsyncClient`` of the library that sends through ``wire``.
+
+    It keeps no cookies, follows no redirects (a key would follow them), and belongs to no
+    event loop. Closing it does nothing: everything in the kernel shares it.
+
+    Args:
+        library: the module httpx or httpx2.
+        wire: gives the wire for a URL, or refuses it.
+        timeout: seconds by kind, for the SDKs to see; the wire keeps to its own settings.
+    """
+    return _client_class(library)(wire, timeout)
+
+
+@cache
+def _client_class(library: Any) -> Any:
+    body_class = _body_class(library)
+
+    class Client(library.AsyncClient):  # type: ignore[misc]  # of whichever library it is
+        def __init__(self, wire: Callable[[str], Wire], timeout: dict[str, float]) -> None:
+            super().__init__(  # pyright: ignore[reportUnknownMemberType]  # of Any
+                transport=library.AsyncBaseTransport(),  # never asked: send() goes past it
+                timeout=library.Timeout(**timeout),
+                trust_env=False,
+            )
+            self._wire = wire
+
+        async def send(self, request: Any, *, stream: bool = False, **_options: Any) -> Any:
+            try:
+                return await self._exchange(request, stream=stream)
+            except Broken as broken:
+                error = _translated(library, broken, request)
+            raise error
+
+        async def _exchange(self, request: Any, *, stream: bool) -> Any:
+            began = perf_counter()
+            url = str(request.url)
+            wire = self._wire(url)
+            content = await request.aread()
+            exchange = noted()
+            exchange.started(request.url.netloc.decode("ascii"))
+            answer = await wire.send(request.method, url, request.headers.raw, content, exchange)
+            exchange.status = answer.status
+            exchange.headers = library.Headers(answer.headers)
+            streamed = stream and answer.status < _FIRST_ERROR
+            body = {"stream": body_class(answer)} if streamed else {"content": await answer.read()}
+            response = library.Response(
+                answer.status,
+                headers=answer.headers,
+                request=request,
+                extensions={"reason_phrase": answer.reason.encode("ascii", "replace")},
+                **body,
+            )
+            response.elapsed = timedelta(seconds=perf_counter() - began)
+            if not streamed:
+                exchange.body = response.content
+            return response
+
+        async def aclose(self) -> None: ...
+
+    return Client
+
+
+@cache
+def _body_class(library: Any) -> Any:
+    class Body(library.AsyncByteStream):  # type: ignore[misc]  # of whichever library it is
+        def __init__(self, answer: Answer) -> None:
+            self._answer = answer
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            try:
+                async for piece in self._answer.pieces():
+                    yield piece
+            except Broken as broken:
+                error = _translated(library, broken)
+            else:
+                return
+            raise error
+
+        async def aclose(self) -> None:
+            self._answer.close()
+
+    return Body
+
+
+def _translated(library: Any, broken: Broken, request: Any = None) -> Exception:
+    """Return the library's exception for a failure.
+
+    Only two kinds: litellm answers some others by asking again through a client of its own,
+    past the proxy, the CA bundle and the block on real calls. The kind of failure is in the
+    exchange, where the error is classified.
+    """
+    timed_out = broken.failure.fault in TIMEOUTS
+    kind = library.ReadTimeout if timed_out else library.ReadError
+    error: Exception = kind(str(broken), request=request)
+    return error
