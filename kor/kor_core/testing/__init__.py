@@ -1,4 +1,8 @@
-"""Doubles, an upstream and a conformance kit for applications and plugins that use KOR."""
+"""Doubles, an upstream and a conformance kit for applications and plugins that use KOR.
+
+The doubles need nothing; :class:`Upstream` needs the extra: ``pip install 'kor-sdk[testing]'``.
+Its faults are in :mod:`kor_core.testing.faults`.
+"""
 
 from kor_core.llm.echo import EchoProvider
 from kor_core.testing.doubles import (
@@ -8,12 +12,24 @@ from kor_core.testing.doubles import (
     ScriptedProvider,
     ScriptExhaustedError,
 )
+from kor_core.testing.recording import Headers, Received
+from kor_core.testing.replies import Reply, ToolCall
+from kor_core.testing.script import ALWAYS, Scripted, When
+from kor_core.testing.upstream import Upstream
 
 __all__ = [
+    "ALWAYS",
     "Call",
     "EchoProvider",
+    "Headers",
+    "Received",
+    "Reply",
     "Response",
     "ScriptExhaustedError",
+    "Scripted",
     "ScriptedModel",
     "ScriptedProvider",
+    "ToolCall",
+    "Upstream",
+    "When",
 ]

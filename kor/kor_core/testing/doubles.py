@@ -71,9 +71,10 @@ class _Script:
 def _played(response: Response, prompt: str) -> str:
     if isinstance(response, str):
         return response
-    # Before the callables: a class of exceptions is one too.
-    if isinstance(response, BaseException | type):
+    if isinstance(response, BaseException):
         raise response
+    if isinstance(response, type):  # before the callables, because a class is one too
+        raise response()
     return response(prompt)
 
 

@@ -1,0 +1,1 @@
+"""The wire formats that the upstream speaks, one file per vendor."""
