@@ -24,6 +24,9 @@ from kor_core.suggestions import listed, nearest
 
 __all__ = ["Explained", "Settings", "settings_from", "settings_of"]
 
+# The source of settings that nobody configured.
+_NOTHING: Final = Sourced()
+
 # llm, purposes, a name, a key: as deep as a purpose's own keys stand.
 _PURPOSE_KEY: Final = 4
 
@@ -60,7 +63,17 @@ class Settings(Table):
 
     _source: Sourced = PrivateAttr(default_factory=Sourced)
     _tenant: str | None = PrivateAttr(default=None)
-    _unconfigured: bool = PrivateAttr(default=False)
+
+    def model_post_init(self, context: Any) -> None:
+        """Keep the sources that the values came from, where they are given as the context."""
+        if isinstance(context, Sourced):
+            self._source = context
+
+    def __eq__(self, other: object) -> bool:
+        # The same values are the same settings, wherever they were read.
+        return isinstance(other, Settings) and self.__dict__ == other.__dict__
+
+    __hash__ = Table.__hash__
 
     @property
     def tenant(self) -> str | None:
@@ -70,20 +83,13 @@ class Settings(Table):
     @property
     def unconfigured(self) -> bool:
         """Whether there was no file and no variable, so that the offline ``echo`` serves."""
-        return self._unconfigured
+        return self._source is _NOTHING
 
     @classmethod
     def when_unconfigured(cls) -> Self:
         """Return the settings that serve where nothing is configured at all."""
-        settings = cls(llm=LLMSettings(default=ModelSettings(provider="echo", model="echo")))
-        settings._unconfigured = True
-        return settings
-
-    def with_source(self, source: Sourced) -> Self:
-        """Return these settings with the place that each value came from."""
-        settings = self.model_copy()
-        settings._source = source
-        return settings
+        echo = {"provider": "echo", "model": "echo"}
+        return cls.model_validate({"llm": {"default": echo}}, context=_NOTHING)
 
     def origin(self, *path: str) -> str:
         """Return the file and line, or the environment variable, that a value came from.
@@ -171,12 +177,11 @@ def settings_of(source: Sourced, *, complete: bool = True) -> Settings | list[Pr
     It returns the problems, since a raised error would carry this frame, and with it values.
     """
     try:
-        settings = Settings.model_validate(source.data)
+        return Settings.model_validate(source.data, context=source)
     except ValidationError as error:
         moved = {path: _moved(source.data, path) for path in _purpose_keys(source.data)}
         found = problems_in(error, Settings, source, moved)
         return [problem for problem in found if complete or problem.message != MODEL_MISSING]
-    return settings.with_source(source)
 
 
 def _no_provider(name: str, known: tuple[str, ...]) -> str:
