@@ -6,6 +6,8 @@ import threading
 import pytest
 
 from kor_core.errors import (
+    AllModelsFailedError,
+    BadRequestError,
     ConfigurationError,
     LLMTimeoutError,
     MissingCredentialsError,
@@ -405,6 +407,105 @@ async def test_cancelling_a_call_cancels_the_model_and_stays_a_cancellation():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ["cancelled"] == seen
+
+
+# --- candidates in order ---
+
+
+def raising(provider_id, error):
+    async def fail(_):
+        raise error
+
+    return CustomProvider(provider_id, fail)
+
+
+def falling_back(*providers, **default):
+    table = {"provider": "first", "model": "m", "fallbacks": ["second:n"], **default}
+    return registry_of(*providers, settings={"llm": {"default": table}}).get_model()
+
+
+async def test_where_a_candidate_fails_the_next_one_is_asked():
+    model = falling_back(raising("first", RateLimitError("busy")), CustomProvider("second"))
+
+    assert "HELLO" == await model.agenerate("hello")
+    assert "<ModelHandle 'first:m → second:n'>" == repr(model)
+
+
+async def test_candidates_are_references_with_the_settings_of_their_table():
+    first, second = raising("first", ProviderError("down")), CustomProvider("second")
+    llm = {"default": {"candidates": ["first:m", "second/n"], "temperature": 0.3}}
+    model = registry_of(first, second, settings={"llm": llm}).get_model()
+
+    assert "HELLO" == await model.agenerate("hello")
+    assert [("first", "m"), ("second", "n")] == [target.reference for target in model._targets]
+    assert [{"temperature": 0.3}] * 2 == [target.config for target in model._targets]
+
+
+async def test_when_all_candidates_fail_the_error_holds_that_of_each():
+    errors = [RateLimitError("busy"), ProviderError("down")]
+    model = falling_back(raising("first", errors[0]), raising("second", errors[1]))
+
+    with pytest.raises(AllModelsFailedError, match="All 2 models") as caught:
+        await model.agenerate("hello")
+
+    assert tuple(errors) == caught.value.exceptions
+
+
+async def test_a_request_that_is_wrong_is_not_sent_to_the_next_candidate():
+    error, second = BadRequestError("wrong"), CustomProvider("second")
+
+    with pytest.raises(BadRequestError) as caught:
+        await falling_back(raising("first", error), second).agenerate("hello")
+
+    assert error is caught.value
+
+
+async def test_one_deadline_covers_all_candidates():
+    model = falling_back(
+        raising("first", ProviderError("down")), CustomProvider("second", hang), timeout=0.01
+    )
+
+    with pytest.raises(LLMTimeoutError, match=r"deadline of 0.01 s"):
+        await model.agenerate("hello")
+
+
+# --- what the configuration names ---
+
+
+@pytest.mark.parametrize(
+    ("default", "key"),
+    [
+        ({"provider": "nowhere", "model": "m"}, "llm.default.provider"),
+        ({"model": "nowhere:m"}, "llm.default.model"),
+        ({"provider": "echo", "model": "m", "fallbacks": ["nowhere:m"]}, "llm.default.model"),
+    ],
+)
+def test_a_configured_provider_that_nobody_registered_is_an_error_of_configuration(default, key):
+    registry = registry_of(settings={"llm": {"default": default}})
+
+    registry.check()
+    with pytest.raises(ConfigurationError, match="No provider 'nowhere'") as caught:
+        registry.get_model()
+
+    assert key == caught.value.problems[0].key
+
+
+def test_a_misspelt_provider_is_found_before_it_is_asked_for():
+    llm = {"default": {"provider": "eco", "model": "m"}, "purposes": {"x": {"model": "echoo:m"}}}
+
+    with pytest.raises(ConfigurationError, match="Did you mean 'echo'") as caught:
+        registry_of(settings={"llm": llm}).check()
+
+    assert "llm.default.provider" == caught.value.problems[0].key
+
+
+def test_what_this_version_does_not_do_is_refused_not_ignored():
+    default = {"provider": "echo", "model": "m", "strategy": "cheapest", "needs": ["tools"]}
+
+    with pytest.raises(ConfigurationError) as caught:
+        registry_of(settings={"llm": {"default": default}}).get_model()
+
+    assert {"llm.default.strategy", "llm.default.needs"} == {p.key for p in caught.value.problems}
 
 
 # --- nothing configured ---

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from kor_core.errors import ConfigurationError, Problem
 from kor_core.llm.reference import Reference
-from kor_core.settings import ModelSettings
+from kor_core.settings import ModelSettings, Settings
 from kor_core.suggestions import listed, nearest
 
-__all__ = ["GENERATION", "Candidate"]
+__all__ = ["GENERATION", "Candidate", "refuse_unserved"]
 
 # What a call or a [llm.…] table may set beside the model; only what is set is sent.
 GENERATION: Final = ("temperature", "max_tokens", "top_p", "stop", "seed", "timeout")
@@ -32,19 +32,20 @@ class Candidate:
     @classmethod
     def configured(
         cls, model: ModelSettings, key: tuple[str, ...], known: Iterable[str]
-    ) -> "Candidate":
-        """Read one from a table of the configuration.
+    ) -> "tuple[Candidate, ...]":
+        """Read those of a table of the configuration, in the order in which they are asked.
 
         With ``provider``, ``model`` is verbatim; without, it is a reference.
+
+        Raises:
+            ProviderNotFoundError: a reference names no registered provider.
         """
-        reference = (
-            Reference(model.provider, model.model)
-            if model.provider
-            else Reference.parse(model.model, known)
-        )
-        given = {name: getattr(model, name) for name in GENERATION}
-        set_only = {name: value for name, value in given.items() if value is not None}
-        return cls(reference, {**set_only, **model.extra}, key)
+        ids = tuple(known)
+        settings = generation_settings(model)
+        first = [Reference(model.provider, model.model)] if model.provider else []
+        texts = [text for _, text in model.references()]
+        references = [*first, *(Reference.parse(text, ids) for text in texts)]
+        return tuple(cls(reference, settings, key) for reference in references)
 
     @classmethod
     def asked(cls, text: str, settings: Mapping[str, Any], known: Iterable[str]) -> "Candidate":
@@ -59,6 +60,32 @@ class Candidate:
         """Return the same model with more settings, which win."""
         merged = {**self.settings, **checked_settings(settings)}
         return Candidate(self.reference, merged, self.key)
+
+
+def generation_settings(model: ModelSettings) -> dict[str, Any]:
+    """Return what a table sets for the call, as one flat dict, ``extra`` merged in.
+
+    >>> generation_settings(ModelSettings(model="echo:m", seed=7, extra={"top_k": 4}))
+    {'seed': 7, 'top_k': 4}
+    """
+    given = {name: getattr(model, name) for name in GENERATION}
+    return {name: value for name, value in given.items() if value is not None} | dict(model.extra)
+
+
+def refuse_unserved(model: ModelSettings, settings: Settings, key: tuple[str, ...]) -> None:
+    """Refuse what a table asks for and this version does not do yet, rather than ignore it.
+
+    Raises:
+        ConfigurationError: every such key of the table.
+    """
+    asked = [
+        name
+        for name in ("strategy", "needs", "min_context", "max_price")
+        if getattr(model, name) != type(model).model_fields[name].default
+    ]
+    if asked:
+        words = "This version asks candidates in the order given and filters none: leave it out."
+        raise ConfigurationError([settings.problem((*key, name), words) for name in asked])
 
 
 def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The registry: every model goes through it."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from types import MappingProxyType
 from typing import Any
@@ -15,14 +15,14 @@ from kor_core.errors import (
 )
 from kor_core.llm import credentials
 from kor_core.llm.base import BaseLLMModel, BaseLLMProvider
-from kor_core.llm.candidate import Candidate
+from kor_core.llm.candidate import Candidate, refuse_unserved
 from kor_core.llm.catalogue import Catalogue, register
-from kor_core.llm.handle import ModelHandle
+from kor_core.llm.handle import ModelHandle, Target
 from kor_core.llm.notice import say_offline
 from kor_core.llm.reference import Reference
 from kor_core.redaction import Config
 from kor_core.scope import Layer
-from kor_core.settings import Settings
+from kor_core.settings import ModelSettings, Settings
 
 __all__ = ["LLMRegistry"]
 
@@ -111,34 +111,68 @@ class LLMRegistry:
     def _remember(
         self, key: object, reference: str | None, settings: Mapping[str, Any]
     ) -> ModelHandle:
-        candidate = (
-            self._default().with_settings(settings)
+        candidates = (
+            [candidate.with_settings(settings) for candidate in self._default()]
             if reference is None
-            else Candidate.asked(reference, settings, self.providers)
+            else [Candidate.asked(reference, settings, self.providers)]
         )
-        made = self.handle(candidate)
+        made = self.handle(candidates)
         with self._lock:
             return self._handles.setdefault(key, made)
 
-    def _default(self) -> Candidate:
+    def _default(self) -> Sequence[Candidate]:
         default = self._settings.llm.default
         if default is None:
             raise ConfigurationError([_NO_DEFAULT])
         if self._settings.unconfigured:
             say_offline()
-        return Candidate.configured(default, ("llm", "default"), self.providers)
+        return self.candidates(default, "llm", "default")
 
-    def handle(self, candidate: Candidate) -> ModelHandle:
-        """Return a new handle for a candidate, with the provider's object made and checked.
+    def candidates(self, model: ModelSettings, *key: str) -> Sequence[Candidate]:
+        """Return the models that a table of the configuration names.
 
         Raises:
-            MissingCredentialsError: the provider needs a key and has none.
+            ConfigurationError: one of them names no registered provider.
+        """
+        refuse_unserved(model, self._settings, key)
+        try:
+            found = Candidate.configured(model, key, self.providers)
+            for candidate in found:
+                self.get_provider(candidate.reference.provider)
+        except ProviderNotFoundError as error:
+            at = (*key, "provider" if model.provider == error.name else "model")
+            problem = self._settings.problem(at, str(error))
+            raise ConfigurationError([problem]) from error
+        return found
+
+    def check(self) -> None:
+        """Refuse a configuration that misspells a provider.
+
+        A name that resembles none may be registered later; it is refused when it is asked for.
+
+        Raises:
+            ConfigurationError: all the places that do.
+        """
+        problems = self._settings.problems_with_providers(self.providers)
+        misspelt = [problem for problem in problems if problem.suggestion is not None]
+        if misspelt:
+            raise ConfigurationError(misspelt)
+
+    def handle(self, candidates: Sequence[Candidate]) -> ModelHandle:
+        """Return a new handle for candidates, with the providers' objects made and checked.
+
+        Raises:
+            MissingCredentialsError: a provider needs a key and has none.
             ProviderError: ``create_model`` failed, or returned something else.
         """
+        targets = [self._target(candidate) for candidate in candidates]
+        for target in targets:
+            target.find()
+        return ModelHandle(*targets)
+
+    def _target(self, candidate: Candidate) -> Target:
         config = self._config(candidate)
-        inner = _Inner(self, candidate.reference, config)
-        inner()
-        return ModelHandle(candidate.reference, config, inner)
+        return Target(candidate.reference, config, _Inner(self, candidate.reference, config))
 
     def _config(self, candidate: Candidate) -> Config:
         provider, model = candidate.reference

@@ -4,7 +4,6 @@ from threading import Lock
 
 from kor_core.errors import PurposeNotFoundError
 from kor_core.llm.base import BaseLLMModel
-from kor_core.llm.candidate import Candidate
 from kor_core.llm.handle import ModelHandle
 from kor_core.llm.registry import LLMRegistry
 from kor_core.settings import Settings
@@ -68,9 +67,9 @@ class ModelSelector:
         llm = self._settings.llm
         found = llm.purposes.get(purpose)
         if found is not None:
-            key = ("llm", "purposes", purpose)
-            known = self._registry.providers
-            return self._registry.handle(Candidate.configured(found, key, known))
+            return self._registry.handle(
+                self._registry.candidates(found, "llm", "purposes", purpose)
+            )
         if DEFAULT in (purpose, llm.unknown_purpose):
             return self._registry.get_model()
         raise PurposeNotFoundError(
