@@ -11,10 +11,10 @@ from typing import Final
 
 __all__ = ["main"]
 
-INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count
-NOBODY_READS: Final = 141  # 128 + SIGPIPE, as shells count
+_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count
+_NOBODY_READS: Final = 141  # 128 + SIGPIPE, as shells count
 
-EXIT_CODES: Final = """\
+_EXIT_CODES: Final = """\
 exit codes:
   0  answered, or nothing is wrong
   1  the provider failed
@@ -35,10 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except BrokenPipeError:
         _stop_writing()
-        return NOBODY_READS
+        return _NOBODY_READS
     except KeyboardInterrupt:
         sys.stderr.write("kor: interrupted\n")
-        return INTERRUPTED
+        return _INTERRUPTED
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kor",
         description="Ask language models, and look at the configuration that chooses them.",
-        epilog=f'start here:\n  kor ask "Hello!"\n\n{EXIT_CODES}',
+        epilog=f'start here:\n  kor ask "Hello!"\n\n{_EXIT_CODES}',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version, help="print the version and exit")
@@ -101,7 +101,7 @@ def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
             '  kor ask --purpose coding "Sort a list in Rust."\n'
             '  kor ask --model openai:gpt-4 "Hello!"\n'
             "  git diff | kor ask\n\n"
-            f"{EXIT_CODES}"
+            f"{_EXIT_CODES}"
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
