@@ -7,23 +7,28 @@ only when a source holds a token: it brings jinja2 along.
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel
 
 from kor_core.errors import ConfigurationError, Problem
-from kor_core.settings.document import Settings, settings_of
+from kor_core.settings.document import TOO_DEEP, Settings, settings_of
 from kor_core.settings.environment import matched, typed
 from kor_core.settings.problems import problem_at, step
 from kor_core.settings.provenance import Sourced, as_list, as_table, paths_of
 from kor_core.settings.toml import read_toml
+from kor_core.settings.values import expanded
 from kor_core.suggestions import nearest
 
 __all__ = ["load_settings"]
+
+# An environment's name becomes part of a file's name, and leads nowhere else.
+_UNFIT: Final = re.compile(r"[/\\\0]")
 
 
 def load_settings(
@@ -91,9 +96,16 @@ def _outcome(
 ) -> Settings | list[Problem]:
     """Return the settings or what is wrong: a raise from here would carry the environment."""
     draft = _Draft()
-    for file in _files(path, environ, home, cwd or Path.cwd()):
-        _read(file, environ, draft)
-    _read_environment(environ, draft)
+    try:
+        for file in _files(path, environ, home, cwd or Path.cwd()):
+            _read(file, environ, draft)
+        _read_environment(environ, draft)
+    except RecursionError:
+        return [TOO_DEEP]
+    return _checked(draft)
+
+
+def _checked(draft: _Draft) -> Settings | list[Problem]:
     if not draft.found and draft.complete:
         return Settings.when_unconfigured()
     outcome = settings_of(draft.source, complete=draft.complete)
@@ -110,11 +122,11 @@ def _outcome(
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file to read; ``asked_by`` names who insists that it exists."""
+    """A file to read; ``asked_by`` is who insists that it exists, ``env`` what KOR_ENV says."""
 
     path: Path
     asked_by: str = ""
-    siblings: str = ""
+    env: str = ""
 
 
 def _files(
@@ -127,7 +139,7 @@ def _files(
     yield main
     folder = main.path.parent
     if env := environ.get("KOR_ENV"):
-        yield _File(folder / f"config.{env}.toml", siblings=env)
+        yield _File(folder / f"config.{env}.toml", env=env)
     yield _File(folder / ".secrets.toml")
 
 
@@ -140,9 +152,9 @@ def _home() -> Path | None:
 
 def _main_file(path: str | PathLike[str] | None, environ: Mapping[str, str], cwd: Path) -> _File:
     if path is not None:
-        return _File(cwd / Path(path).expanduser(), asked_by="the path that was given")
+        return _File(cwd / expanded(Path(path)), asked_by="the path that was given")
     if named := environ.get("KOR_CONFIG"):
-        return _File(cwd / Path(named).expanduser(), asked_by="KOR_CONFIG")
+        return _File(cwd / expanded(Path(named)), asked_by="KOR_CONFIG")
     return _File(cwd / "config.toml")
 
 
@@ -150,6 +162,9 @@ def _main_file(path: str | PathLike[str] | None, environ: Mapping[str, str], cwd
 
 
 def _read(file: _File, environ: Mapping[str, str], draft: _Draft) -> None:
+    if _UNFIT.search(file.env):
+        draft.lacks(Problem("Expected a name such as 'production'.", "KOR_ENV"))
+        return
     source = read_toml(file.path)
     if isinstance(source, Sourced):
         resolved, problems = _resolved(source, environ)
@@ -171,7 +186,7 @@ def _missing(file: _File) -> Problem | None:
         found = nearest(file.path.name, (path.name for path in file.path.parent.glob("*.toml")))
         message = f"There is no such file. It is named by {file.asked_by}."
         return Problem(message, str(file.path), suggestion=found)
-    if file.siblings:
+    if file.env:
         return _misspelt_env(file)
     return None
 
@@ -179,10 +194,10 @@ def _missing(file: _File) -> Problem | None:
 def _misspelt_env(file: _File) -> Problem | None:
     """A missing ``config.<env>.toml`` is fine, unless there is one of nearly that name."""
     others = [path.name[7:-5] for path in file.path.parent.glob("config.*.toml")]
-    found = nearest(file.siblings, others)
+    found = nearest(file.env, others)
     if found is None:
         return None
-    message = f"KOR_ENV is '{file.siblings}', and there is no {file.path.name} beside the others."
+    message = f"KOR_ENV is '{file.env}', and there is no {file.path.name} beside the others."
     return Problem(message, "KOR_ENV", suggestion=found)
 
 
@@ -228,7 +243,7 @@ def _anchored(data: Mapping[str, Any], here: Any, folder: Path) -> dict[str, Any
 
 def _anchor(value: Any, here: Any, folder: Path) -> Any:
     if here is Path and isinstance(value, str) and value.strip():
-        return str(folder / Path(value).expanduser())
+        return str(folder / expanded(Path(value)))
     if isinstance(here, type) and issubclass(here, BaseModel) and isinstance(value, Mapping):
         return _anchored(as_table(value) or {}, here, folder)
     return value

@@ -1,15 +1,13 @@
-"""The configuration as frozen pydantic models; every default lives in ``models``."""
+"""The configuration as frozen pydantic models; every default lives in ``llm`` or ``tables``."""
 
 from kor_core.settings.document import Explained, Settings, settings_from
-from kor_core.settings.models import (
+from kor_core.settings.llm import (
     LLMSettings,
     ModelSettings,
-    NetworkSettings,
-    PluginSettings,
     ProviderSettings,
     PurposeSettings,
-    StateSettings,
 )
+from kor_core.settings.tables import NetworkSettings, PluginSettings, StateSettings
 
 __all__ = [
     "Explained",

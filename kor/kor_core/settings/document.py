@@ -7,22 +7,16 @@ from typing import Any, Final, Self
 from pydantic import Field, PrivateAttr, ValidationError
 
 from kor_core.errors import ConfigurationError, Problem
-from kor_core.settings.models import (
-    MODEL_MISSING,
-    LLMSettings,
-    ModelSettings,
-    NetworkSettings,
-    PluginSettings,
-    StateSettings,
-    Table,
-    inherits,
-)
+from kor_core.settings.llm import MODEL_MISSING, LLMSettings, ModelSettings, inherits
 from kor_core.settings.problems import problem_at, problems_in
 from kor_core.settings.provenance import KeyPath, Sourced, as_table, dotted
+from kor_core.settings.tables import NetworkSettings, PluginSettings, StateSettings, Table
 from kor_core.settings.values import plain
 from kor_core.suggestions import listed, nearest
 
-__all__ = ["Explained", "Settings", "settings_from", "settings_of"]
+__all__ = ["TOO_DEEP", "Explained", "Settings", "settings_from", "settings_of"]
+
+TOO_DEEP: Final = Problem("Tables or lists are nested too deeply, or hold themselves.")
 
 # The source of settings that nobody configured.
 _NOTHING: Final = Sourced()
@@ -159,7 +153,7 @@ def settings_from(mapping: Mapping[str, Any]) -> Settings:
     >>> settings_from({"llm": {"default": {"model": "echo:any"}}}).llm.default.model
     'echo:any'
     """
-    outcome = settings_of(Sourced(mapping))
+    outcome = settings_of(Sourced(as_table(mapping)))
     if isinstance(outcome, Settings):
         return outcome
     # Raised here, where no local holds an unmasked value.
@@ -178,6 +172,8 @@ def settings_of(source: Sourced, *, complete: bool = True) -> Settings | list[Pr
     """
     try:
         return Settings.model_validate(source.data, context=source)
+    except RecursionError:
+        return [TOO_DEEP]
     except ValidationError as error:
         moved = {path: _moved(source.data, path) for path in _purpose_keys(source.data)}
         found = problems_in(error, Settings, source, moved)

@@ -74,9 +74,9 @@ def _problem(
 def _unknown(path: KeyPath, model: type[BaseModel], source: Sourced) -> Problem:
     known = _fields(path[:-1], model)
     kind = "section" if len(path) == 1 else "key"
-    return problem_at(
-        path, f"Unknown {kind}. Known: {listed(known)}.", source, nearest(path[-1], known)
-    )
+    cure = " What only the provider understands goes into `extra`." if "extra" in known else ""
+    message = f"Unknown {kind}. Known: {listed(known)}.{cure}"
+    return problem_at(path, message, source, nearest(path[-1], known))
 
 
 def _fields(path: KeyPath, model: type[BaseModel]) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ def _fields(path: KeyPath, model: type[BaseModel]) -> tuple[str, ...]:
 def step(annotation: Any, name: str) -> Any:
     """Return the annotation of the key ``name`` inside a table annotated so, or None.
 
-    >>> from kor_core.settings.models import NetworkSettings
+    >>> from kor_core.settings.tables import NetworkSettings
     >>> step(NetworkSettings, "max_connections") is not None, step(NetworkSettings, "nothing")
     (True, None)
     """

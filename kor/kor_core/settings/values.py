@@ -40,6 +40,7 @@ __all__ = [
     "Text",
     "Texts",
     "Whole",
+    "expanded",
     "plain",
 ]
 
@@ -101,6 +102,20 @@ def _is_key(secret: SecretStr) -> SecretStr:
     return SecretStr(key)
 
 
+def _is_file_path(path: Path) -> Path:
+    if path == Path():
+        raise ValueError("Must not be empty.")
+    return expanded(path)
+
+
+def expanded(path: Path) -> Path:
+    """Return ``path`` with ``~`` replaced, where there is such a home directory."""
+    try:
+        return path.expanduser()
+    except RuntimeError:  # no such user: the name may be meant as it stands
+        return path
+
+
 Text = Annotated[str, Strict(), AfterValidator(_not_blank)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_one_or_more)]
 Reference = Text
@@ -109,7 +124,7 @@ Strategy = Annotated[Text, AfterValidator(_is_strategy)]
 PurposeName = Annotated[str, Strict(), AfterValidator(_is_purpose_name)]
 ProviderId = Annotated[str, Strict(), AfterValidator(_is_provider_id)]
 ApiKey = Annotated[SecretStr, AfterValidator(_is_key)]
-FilePath = Annotated[Path, AfterValidator(Path.expanduser)]
+FilePath = Annotated[Path, AfterValidator(_is_file_path)]
 
 # --- numbers ------------------------------------------------------------------------------
 
