@@ -13,11 +13,14 @@ def ask(options: argparse.Namespace) -> int:
     prompt = _prompt(options)
     with create_container(options.config).kernel() as kernel:
         model = kernel.model_selector.get_model(options.purpose, override=options.model)
-        answer = model.generate(prompt)
-        # Terminals that cannot show a character show its escape; an answer is never lost.
-        sys.stdout.reconfigure(errors="backslashreplace")
-        print(answer)
+        _write(model.generate(prompt))
     return 0
+
+
+def _write(answer: str) -> None:
+    # A terminal that lacks a character shows its escape: an answer is not lost for an emoji.
+    encoding = sys.stdout.encoding
+    print(answer.encode(encoding, errors="backslashreplace").decode(encoding))
 
 
 def _prompt(options: argparse.Namespace) -> str:

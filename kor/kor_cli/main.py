@@ -86,7 +86,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version  # noqa: PLC0415  # see the docstring
 
-        parser.exit(message=f"kor {version('kor-sdk')}\n")
+        print(f"kor {version('kor-sdk')}")
+        parser.exit()
 
 
 def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
