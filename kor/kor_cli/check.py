@@ -2,12 +2,17 @@
 
 import argparse
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 from kor_cli.failure import MISCONFIGURED
 from kor_containers import create_container, load_settings
 from kor_core.errors import KorError, ProviderNotFoundError
-from kor_core.kernel import Kernel
+from kor_core.llm.base import BaseLLMModel
+from kor_core.llm.handle import ModelHandle
+from kor_core.llm.registry import LLMRegistry
+from kor_core.llm.selector import ModelSelector
+from kor_core.settings import Settings
 from kor_core.suggestions import listed
 
 __all__ = ["Finding", "check", "findings"]
@@ -34,33 +39,44 @@ class Finding:
 
 def check(options: argparse.Namespace) -> int:
     """Print what was found, and tell by the exit code whether something is wrong."""
-    with create_container(load_settings(options.config)).kernel() as kernel:
-        found = list(findings(kernel))
+    with closing(create_container(load_settings(options.config))) as app:
+        # Without the kernel, which stops at the first wrong name: all is to be found at once.
+        found = list(findings(app.config.settings(), app.llm.registry(), app.llm.selector()))
     for finding in found:
         print(finding)
     return MISCONFIGURED if any(finding.wrong for finding in found) else 0
 
 
-def findings(kernel: Kernel) -> Iterator[Finding]:
-    """Yield what can be said of a kernel's configuration; nobody is called.
+def findings(
+    settings: Settings, registry: LLMRegistry, selector: ModelSelector
+) -> Iterator[Finding]:
+    """Yield what can be said of a configuration; nobody is called.
 
-    That a kernel could be built says already that files, values and plugins are right.
+    That a registry could be built says already that files, values and plugins are right.
     """
-    known = kernel.llm_registry.providers
-    yield Finding("providers", listed(known))
-    for problem in kernel.settings.problems_with_providers(known):
+    yield Finding("providers", listed(registry.providers))
+    for problem in settings.problems_with_providers(registry.providers):
         yield Finding("names", str(problem), wrong=True)
-    for purpose in ("default", *kernel.settings.llm.purposes):
-        yield from _served(kernel, purpose)
+    if settings.llm.default is None:
+        # An error only for those who ask for it, which an application may never do.
+        yield Finding("purpose default", "none is configured")
+    else:
+        yield from _served(selector, "default")
+    for purpose in settings.llm.purposes:
+        yield from _served(selector, purpose)
 
 
-def _served(kernel: Kernel, purpose: str) -> Iterator[Finding]:
+def _served(selector: ModelSelector, purpose: str) -> Iterator[Finding]:
     subject = f"purpose {purpose}"
     try:
-        model = kernel.model_selector.get_model(purpose)
+        model = selector.get_model(purpose)
     except ProviderNotFoundError:
         return  # said among the names, with the place that gives it
     except KorError as error:
         yield Finding(subject, str(error), wrong=True)
     else:
-        yield Finding(subject, str(model))
+        yield Finding(subject, _described(model))
+
+
+def _described(model: BaseLLMModel) -> str:
+    return str(model.reference) if isinstance(model, ModelHandle) else repr(model)
