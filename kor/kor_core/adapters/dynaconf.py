@@ -100,9 +100,9 @@ def _outcome(
         for file in _files(path, environ, home, cwd or Path.cwd()):
             _read(file, environ, draft)
         _read_environment(environ, draft)
+        return _checked(draft)
     except RecursionError:
         return [TOO_DEEP]
-    return _checked(draft)
 
 
 def _checked(draft: _Draft) -> Settings | list[Problem]:

@@ -12,7 +12,7 @@ from dynaconf.utils import parse_conf  # type: ignore[import-untyped] # dynaconf
 
 from kor_core.errors import Problem
 from kor_core.settings.problems import problem_at
-from kor_core.settings.provenance import KeyPath, Sourced, as_list, as_table
+from kor_core.settings.provenance import KeyPath, Sourced, as_list, as_table, copied
 from kor_core.suggestions import nearest
 
 __all__ = ["resolved"]
@@ -43,7 +43,8 @@ def resolved(source: Sourced, environ: Mapping[str, str]) -> tuple[Sourced, list
         dynaconf_skip_validators=True,
         DOTTED_LOOKUP_FOR_DYNACONF=True,
     )
-    this.update(_plain(parsed), merge=False, dotted_lookup=False, validate=False)
+    # A copy, since dynaconf changes what it is given; and below, since it returns its own types.
+    this.update(copied(parsed), merge=False, dotted_lookup=False, validate=False)
     return Sourced(work.evaluated(parsed, (), this), source.origins), work.problems
 
 
@@ -141,7 +142,7 @@ class _Work:
         if not isinstance(value, _Lazy):
             return value
         try:
-            return _plain(value(this))
+            return copied(value(this))
         except Exception as error:  # noqa: BLE001 - templates raise what they like
             self._fails(path, _unresolved(value.text, error))
             return value.text
@@ -172,12 +173,3 @@ def _own_words(error: Exception) -> str | None:
     names_a_file = isinstance(error, _dynaconf.DynaconfFileNotFoundError)
     from_jinja = type(error).__module__.startswith("jinja2")
     return message if names_a_file or from_jinja or message.startswith("Key ") else None
-
-
-def _plain(value: Any) -> Any:
-    """Return new plain dicts and lists: dynaconf changes those it is given, and has its own."""
-    if (table := as_table(value)) is not None:
-        return {name: _plain(item) for name, item in table.items()}
-    if (items := as_list(value)) is not None:
-        return [_plain(item) for item in items]
-    return value

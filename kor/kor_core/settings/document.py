@@ -9,7 +9,7 @@ from pydantic import Field, PrivateAttr, ValidationError
 from kor_core.errors import ConfigurationError, Problem
 from kor_core.settings.llm import MODEL_MISSING, LLMSettings, ModelSettings, inherits
 from kor_core.settings.problems import problem_at, problems_in
-from kor_core.settings.provenance import KeyPath, Sourced, as_table, dotted
+from kor_core.settings.provenance import KeyPath, Sourced, as_table, copied, dotted
 from kor_core.settings.tables import NetworkSettings, PluginSettings, StateSettings, Table
 from kor_core.settings.values import plain
 from kor_core.suggestions import listed, nearest
@@ -153,12 +153,19 @@ def settings_from(mapping: Mapping[str, Any]) -> Settings:
     >>> settings_from({"llm": {"default": {"model": "echo:any"}}}).llm.default.model
     'echo:any'
     """
-    outcome = settings_of(Sourced(as_table(mapping)))
+    outcome = _standing_alone(mapping)
     if isinstance(outcome, Settings):
         return outcome
     # Raised here, where no local holds an unmasked value.
     del mapping
     raise ConfigurationError(outcome)
+
+
+def _standing_alone(mapping: Mapping[str, Any]) -> Settings | list[Problem]:
+    try:
+        return settings_of(Sourced(copied(mapping)))
+    except RecursionError:
+        return [TOO_DEEP]
 
 
 def settings_of(source: Sourced, *, complete: bool = True) -> Settings | list[Problem]:
@@ -172,8 +179,6 @@ def settings_of(source: Sourced, *, complete: bool = True) -> Settings | list[Pr
     """
     try:
         return Settings.model_validate(source.data, context=source)
-    except RecursionError:
-        return [TOO_DEEP]
     except ValidationError as error:
         moved = {path: _moved(source.data, path) for path in _purpose_keys(source.data)}
         found = problems_in(error, Settings, source, moved)

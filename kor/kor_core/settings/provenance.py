@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeGuard
 
-__all__ = ["KeyPath", "Sourced", "as_list", "as_table", "dotted", "paths_of"]
+__all__ = ["KeyPath", "Sourced", "as_list", "as_table", "copied", "dotted", "paths_of"]
 
 KeyPath = tuple[str, ...]
 
@@ -40,6 +40,15 @@ def _is_table(value: Any) -> TypeGuard[Mapping[Any, Any]]:
 
 def _is_list(value: Any) -> TypeGuard[Iterable[Any]]:
     return isinstance(value, list | tuple)
+
+
+def copied(value: Any) -> Any:
+    """Return new plain dicts and lists, all the way down, of the same leaves."""
+    if (table := as_table(value)) is not None:
+        return {name: copied(item) for name, item in table.items()}
+    if (items := as_list(value)) is not None:
+        return [copied(item) for item in items]
+    return value
 
 
 def paths_of(value: Any, prefix: KeyPath = ()) -> Iterator[KeyPath]:
