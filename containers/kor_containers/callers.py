@@ -1,0 +1,41 @@
+"""Who called: the file and line outside the machinery, for "who overrode what"."""
+
+import sys
+from types import CodeType, FrameType
+from typing import Final
+
+__all__ = ["Caller", "caller"]
+
+# Frames of the machinery itself are passed over.
+_OWN: Final = ("kor_containers", "dependency_injector", "contextlib")
+
+
+class Caller:
+    """A place in somebody's code; the text is made only when it is asked for."""
+
+    __slots__ = ("_code", "line")
+
+    def __init__(self, code: CodeType, line: int) -> None:
+        self._code = code
+        self.line = line
+
+    @property
+    def file(self) -> str:
+        """The file's name as the interpreter knows it."""
+        return self._code.co_filename
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+def caller() -> Caller:
+    """The nearest caller that is not part of the containers."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 # inspect.stack() reads files
+    last = frame
+    while frame is not None:
+        last = frame
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in _OWN:
+            break
+        frame = frame.f_back
+    assert last is not None  # noqa: S101 # this very function is a frame
+    return Caller(last.f_code, last.f_lineno)

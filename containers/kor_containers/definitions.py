@@ -1,0 +1,275 @@
+"""How a binding's object comes to be, apart from any container that builds it.
+
+A definition knows what it needs by path only, so that one definition serves a container
+and everything derived from it.
+"""
+
+from abc import ABC
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final, TypeVar
+
+from dependency_injector import providers
+
+from kor_core.errors import ContainerError
+
+__all__ = [
+    "MISSING",
+    "Alias",
+    "Argument",
+    "Closer",
+    "Constant",
+    "Container",
+    "Definable",
+    "Definition",
+    "Inherited",
+    "Native",
+    "Need",
+    "Plain",
+    "Read",
+    "Recipe",
+    "ScopeNeed",
+    "Steps",
+    "Undefined",
+]
+
+
+T = TypeVar("T")
+
+
+class Missing:
+    """The type of `MISSING`, which no object that is built can be."""
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = Missing()
+
+Closer = str | Callable[[Any], Any]
+"""A method's name, or a function that is given the object."""
+
+
+Steps = Generator[str, Any, Any]
+"""A build that pauses at each path it needs and is sent the object: sync and async builders
+drive the same steps."""
+
+
+# --- arguments ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """An argument that is handed over as it is: never copied, never interpreted."""
+
+    value: Any = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """An argument that is another binding's object."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeNeed:
+    """An argument that is the scope of the container that builds; no edge of the graph."""
+
+
+Argument = Plain | Need | ScopeNeed
+
+
+def _argument(argument: Argument, scope: Callable[[], Any]) -> Steps:
+    match argument:
+        case Need(path):
+            return (yield path)
+        case Plain(value):
+            return value
+        case ScopeNeed():
+            return scope()
+
+
+# --- definitions --------------------------------------------------------------------------
+
+
+class Definition(ABC):
+    """How an object comes to be."""
+
+    __slots__ = ()
+
+    kind: ClassVar[str]
+
+    @property
+    def edges(self) -> tuple[str, ...]:
+        """The paths that are needed."""
+        return ()
+
+    @property
+    def declared_type(self) -> type | None:
+        """The class a replacement is expected to be an instance of, where one is known."""
+        return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Constant(Definition):
+    """An object that was handed in. It is never closed here."""
+
+    kind: ClassVar[str] = "object"
+    value: Any = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recipe(Definition):
+    """One call that makes the object, at most once in each container that owns it.
+
+    Args:
+        factory: the class or function to call.
+        positional: its arguments.
+        keyword: its keyword arguments.
+        closer: how the object is closed; None for not at all; "" for its own ``close()`` or
+            ``aclose()``.
+    """
+
+    kind: ClassVar[str] = "singleton"
+    factory: Callable[..., Any]
+    positional: tuple[Argument, ...] = ()
+    keyword: Mapping[str, Argument] = field(default_factory=dict[str, Argument])
+    closer: Closer | None = ""
+
+    @property
+    def edges(self) -> tuple[str, ...]:
+        """What its arguments need."""
+        arguments = (*self.positional, *self.keyword.values())
+        return tuple(argument.path for argument in arguments if isinstance(argument, Need))
+
+    @property
+    def declared_type(self) -> type | None:
+        """The class that is called, if it is one."""
+        return self.factory if isinstance(self.factory, type) else None
+
+    def steps(self, scope: Callable[[], Any]) -> Steps:
+        """Collect the arguments and make the object.
+
+        Args:
+            scope: gives the scope of the container that builds.
+        """
+        args = []
+        for argument in self.positional:
+            args.append((yield from _argument(argument, scope)))
+        kwargs = {}
+        for name, argument in self.keyword.items():
+            kwargs[name] = yield from _argument(argument, scope)
+        return self.factory(*args, **kwargs)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Alias(Definition):
+    """Another name for a binding, such as a declared dependency that was bound."""
+
+    kind: ClassVar[str] = "alias"
+    target: str
+    expected: type | None = None
+
+    @property
+    def edges(self) -> tuple[str, ...]:
+        """The binding it stands for."""
+        return (self.target,)
+
+    @property
+    def declared_type(self) -> type | None:
+        """What a ``Dependency(instance_of=...)`` asked for."""
+        return self.expected
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Native(Definition):
+    """A provider of dependency-injector that is called each time.
+
+    Args:
+        provider: the provider as declared or handed in.
+        references: the providers it refers to directly, with the path of each.
+        in_place: whether the provider itself serves its container; otherwise a copy does,
+            whose references lead to that container's bindings.
+    """
+
+    kind: ClassVar[str] = "native"
+    provider: providers.Provider[Any]
+    references: tuple[tuple[providers.Provider[Any], str], ...] = ()
+    in_place: bool = False
+
+    @property
+    def edges(self) -> tuple[str, ...]:
+        """What its references need."""
+        return tuple(path for _, path in self.references)
+
+    @property
+    def declared_type(self) -> type | None:
+        """The class it makes, if it is one."""
+        provides = getattr(self.provider, "provides", None)
+        return provides if isinstance(provides, type) else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Container(Definition):
+    """A container as such, injected whole."""
+
+    kind: ClassVar[str] = "container"
+    prefix: str
+    contents: tuple[str, ...]
+
+    @property
+    def edges(self) -> tuple[str, ...]:
+        """All that it holds."""
+        return self.contents
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inherited(Definition):
+    """What the parent container has, although the graph would allow an own object."""
+
+    kind: ClassVar[str] = "inherited"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Undefined(Definition):
+    """A declared dependency that nobody bound."""
+
+    kind: ClassVar[str] = "undefined"
+    expected: type | None = None
+
+    @property
+    def declared_type(self) -> type | None:
+        """What the dependency asked for."""
+        return self.expected
+
+    def error(self, path: str) -> ContainerError:
+        """The error for asking all the same."""
+        name = path.rpartition(".")[2]
+        return ContainerError(
+            f"'{path}' is a dependency that nobody bound. Bind it where its container is "
+            f"declared, providers.Container(..., {name}=...), or hand it to the container.",
+            path=path,
+        )
+
+
+class Definable(providers.Provider[T]):
+    """A provider that knows its own definition: the binding types of this package."""
+
+    __slots__ = ()
+
+    def define(self, read: "Read") -> Definition:
+        """Its definition; ``read`` turns the providers among its arguments into needs."""
+        raise NotImplementedError
+
+    def join(self, space: Any, path: str) -> tuple[providers.Provider[Any], ...]:
+        """Belong to a space from now on; the overrides declared so far are its to put in force."""
+        raise NotImplementedError
+
+    def whereabouts(self) -> tuple[object, str] | None:
+        """The space it belongs to and its path there; None while it belongs to none."""
+        raise NotImplementedError
+
+
+Read = Callable[[Any, str], Argument]
+"""Turns one argument, with a label for what has no path, into an `Argument`."""

@@ -1,0 +1,216 @@
+"""One level of a container: its ground, and one more for each override in force.
+
+A level owns what was replaced in it and all that depends on that. Everything else is looked
+up further down, and finally in the parent container, so nothing is copied until it is needed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from threading import RLock
+from typing import Any, Protocol
+
+from kor_containers.definitions import (
+    Alias,
+    Constant,
+    Container,
+    Definition,
+    Inherited,
+    Native,
+    Recipe,
+    Undefined,
+)
+from kor_containers.graph import Graph
+from kor_containers.lifecycle import Built
+from kor_containers.redirects import given_below
+from kor_containers.sources import Cell, Outdated, Provided, Source, copied
+
+__all__ = ["Level", "Owner", "Replacement"]
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """What replaces some bindings.
+
+    Args:
+        definitions: by path, for the bindings replaced and for nameless providers that were
+            handed in with them.
+        paths: the bindings that are replaced.
+        renamed: the path under which a replaced binding is still needed by its replacement
+            (a decorator), and the path it had.
+    """
+
+    definitions: Mapping[str, Definition]
+    paths: tuple[str, ...]
+    renamed: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def seen(self, path: str) -> str | None:
+        """The name by which the level above sees what lies at a path below; None if hidden."""
+        if path not in self.paths:
+            return path
+        return next((new for new, old in self.renamed.items() if old == path), None)
+
+
+class Owner(Protocol):
+    """The container that a level belongs to."""
+
+    lock: RLock
+
+    def below(self) -> "Level":
+        """The level that the ground of a derived container stands on: its parent's top."""
+        ...
+
+    def declared_below(self) -> "Level":
+        """The level whose definitions the ground inherits: the parent's ground."""
+        ...
+
+    def scope(self) -> Any:
+        """The scope of the container."""
+        ...
+
+    def view(self, prefix: str) -> Any:
+        """The container whose bindings begin with a prefix."""
+        ...
+
+
+class Level:
+    """What one container, or one override in it, replaces and owns.
+
+    Args:
+        owner: the container.
+        under: the level below in the same container; None for the ground.
+        graph: the bindings and their needs, as they are with this level in force.
+        owned: the paths whose objects live here; None for all.
+        definitions: what is defined here anew.
+        renamed: see `Replacement`.
+    """
+
+    __slots__ = (
+        "built",
+        "definitions",
+        "ended",
+        "graph",
+        "owned",
+        "owner",
+        "renamed",
+        "sources",
+        "under",
+    )
+
+    def __init__(
+        self,
+        owner: Owner,
+        under: "Level | None",
+        graph: Graph,
+        owned: frozenset[str] | None,
+        definitions: Mapping[str, Definition],
+        renamed: Mapping[str, str],
+    ) -> None:
+        self.owner = owner
+        self.under = under
+        self.graph = graph
+        self.owned = owned
+        self.definitions = definitions
+        self.renamed = renamed
+        self.sources: dict[str, Source] = {}
+        self.built: list[Built] = []
+        self.ended = False
+
+    # --- finding --------------------------------------------------------------------------
+
+    def find(self, path: str) -> Source:
+        """The source of a binding as seen from this level."""
+        level = self
+        while True:
+            source = level.sources.get(path)
+            if source is not None:
+                return source
+            if level.owned is None or path in level.owned:
+                definition = level.definition(path)
+                if isinstance(definition, Alias):
+                    level, path = self, definition.target
+                elif isinstance(definition, Inherited):
+                    level = level.owner.below()
+                else:
+                    return level._source(path, definition)
+            else:
+                path = level.renamed.get(path, path)
+                level = level.under or level.owner.below()
+
+    def definition(self, path: str) -> Definition:
+        """How the binding is defined for this level."""
+        level = self
+        while path not in level.definitions:
+            path = level.renamed.get(path, path)
+            level = level.under or level.owner.declared_below()
+        return level.definitions[path]
+
+    def scope(self) -> Any:
+        """The scope of the container."""
+        return self.owner.scope()
+
+    # --- owning ---------------------------------------------------------------------------
+
+    def accept(self, cell: Cell, value: Any, recipe: Recipe, *, own: bool) -> None:
+        """Take what was built."""
+        closer = recipe.closer
+        with self.owner.lock:
+            current = not self.ended and self.sources.get(cell.path) is cell
+            if current:
+                if own and closer is not None and not self._has(value):
+                    self.built.append(Built(cell.path, value, closer))
+                cell.value = value
+        if not current:
+            if own and closer is not None:
+                Built(cell.path, value, closer).close()
+            raise Outdated
+
+    def end(self) -> list[Built]:
+        """Close the books: nothing is built here any more; what was built comes back."""
+        self.ended = True
+        built, self.built = self.built, []
+        return built
+
+    def settle(self, fresh: "Level", dropped: frozenset[str]) -> list[Built]:
+        """Become what `fresh` is, but keep the objects that have not changed.
+
+        Args:
+            fresh: this level as it would be made now.
+            dropped: the paths whose objects are gone; what was built for them comes back.
+        """
+        self.under, self.graph, self.owned = fresh.under, fresh.graph, fresh.owned
+        self.definitions, self.renamed = fresh.definitions, fresh.renamed
+        gone = {p for p in self.sources if p in dropped or p not in (self.owned or ())}
+        for path in gone:
+            del self.sources[path]
+        built = [item for item in self.built if item.path in gone]
+        self.built = [item for item in self.built if item.path not in gone]
+        return built
+
+    def _has(self, value: Any) -> bool:
+        return any(item.value is value for item in self.built)
+
+    def _source(self, path: str, definition: Definition) -> Source:
+        # setdefault is atomic: threads that race agree on one source.
+        return self.sources.setdefault(path, self._made(path, definition))
+
+    def _made(self, path: str, definition: Definition) -> Source:
+        match definition:
+            case Recipe():
+                return Cell(self, path, definition)
+            case Constant(value):
+                return Cell(self, path, None, value)
+            case Native():
+                return Provided(self, path, definition, self._provider(definition))
+            case Container(prefix):
+                return Cell(self, path, None, self.owner.view(prefix))
+            case Undefined():
+                raise definition.error(path)
+            case _:
+                raise AssertionError(definition)
+
+    def _provider(self, native: Native) -> Any:
+        # Only the level on which it was declared has it for itself.
+        if native.in_place and self.owned is None:
+            return partial(given_below, native.provider)
+        return copied(native, self)

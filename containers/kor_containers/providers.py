@@ -1,0 +1,206 @@
+"""The binding types of KOR: providers of dependency-injector that stay coherent.
+
+Use them in a `KorContainer` where an application object is shared. They resolve as fast as
+the native thread-safe singleton, are built once in any number of threads and tasks, derive,
+and are closed with their container.
+
+>>> from kor_containers.container import KorContainer
+>>> class Shop(KorContainer):
+...     name = Object("corner")
+...     greeting = Singleton("Welcome to the {} shop".format, name)
+>>> shop = Shop()
+>>> shop.greeting()
+'Welcome to the corner shop'
+>>> with shop.name.override("book"):
+...     shop.greeting()
+'Welcome to the book shop'
+>>> shop.greeting()
+'Welcome to the corner shop'
+"""
+
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Self, TypeVar, overload
+
+from dependency_injector import providers
+
+from kor_containers.bindings import Binding
+from kor_containers.definitions import (
+    Alias as AliasDefinition,
+)
+from kor_containers.definitions import (
+    Closer,
+    Constant,
+    Definition,
+    Need,
+    Read,
+    Recipe,
+)
+from kor_containers.reading import ScopeOf
+from kor_core.errors import ContainerError
+
+__all__ = ["Alias", "Object", "ScopeOf", "Singleton"]
+
+T = TypeVar("T")
+
+
+class Singleton(Binding[T]):
+    """One object, built when it is first asked for, shared by all that depend on it.
+
+    Args:
+        provides: the class or function to call, async functions included.
+        args: its arguments; providers among them are resolved, everything else is handed over
+            as it is, uncopied.
+        kwargs: its keyword arguments, likewise.
+
+    A container closes what its singletons built: by ``aclose()`` or ``close()``, whichever
+    suits how the container is closed. `closed_by` says otherwise.
+
+    >>> from kor_containers.container import KorContainer
+    >>> class App(KorContainer):
+    ...     store = Singleton(dict, answer=42)
+    >>> app = App()
+    >>> app.store()
+    {'answer': 42}
+    >>> app.store() is app.store()
+    True
+    """
+
+    __slots__ = ("_args", "_closer", "_kwargs", "_provides")
+
+    @overload
+    def __init__(
+        self, provides: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any
+    ) -> None: ...
+    @overload
+    def __init__(self, provides: Callable[..., T], *args: Any, **kwargs: Any) -> None: ...
+    @overload
+    def __init__(self) -> None: ...
+    def __init__(
+        self, provides: Callable[..., Any] | None = None, *args: Any, **kwargs: Any
+    ) -> None:
+        super().__init__()
+        self._provides = provides
+        self._args = args
+        self._kwargs = kwargs
+        self._closer: Closer | None = ""
+
+    @property
+    def provides(self) -> Callable[..., Any] | None:
+        """The class or function that is called."""
+        return self._provides
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """Its arguments."""
+        return self._args
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """Its keyword arguments."""
+        return dict(self._kwargs)
+
+    def closed_by(self, closer: Closer | None) -> Self:
+        """Say how the object is closed.
+
+        Args:
+            closer: the name of a method, a function of the object, or None for not at all.
+        """
+        self._closer = closer
+        return self
+
+    def define(self, read: Read) -> Definition:
+        """One call, with what its arguments are."""
+        if self._provides is None:
+            raise ContainerError("Singleton() was declared without a class or function to call.")
+        positional = tuple(read(item, str(number)) for number, item in enumerate(self._args))
+        keyword = {name: read(item, name) for name, item in self._kwargs.items()}
+        return Recipe(self._provides, positional, keyword, self._closer)
+
+    def label(self) -> str:
+        """The name of what is called."""
+        return getattr(self._provides, "__name__", type(self).__name__)
+
+    def copy_from(self, other: Self, memo: dict[int, Any]) -> None:
+        """Copy the providers among the arguments; the rest is handed on as it is."""
+        super().copy_from(other, memo)
+        self._provides = other._provides
+        self._args = tuple(_copied(item, memo) for item in other._args)
+        self._kwargs = {name: _copied(item, memo) for name, item in other._kwargs.items()}
+        self._closer = other._closer
+
+    @property
+    def related(self) -> Iterator[providers.Provider[Any]]:
+        """The providers among its arguments, and those that override it."""
+        for item in (*self._args, *self._kwargs.values()):
+            if isinstance(item, providers.Provider):
+                yield item
+        yield from self.overridden
+
+
+class Object(Binding[T]):
+    """An object that exists already. It is never copied, and never closed.
+
+    >>> Object([1, 2])()
+    [1, 2]
+    """
+
+    __slots__ = ("_object",)
+
+    def __init__(self, provides: T | None = None) -> None:
+        super().__init__()
+        self._object: Any = provides
+
+    def define(self, read: Read) -> Definition:
+        """The object itself."""
+        return Constant(self._object)
+
+    def copy_from(self, other: Self, memo: dict[int, Any]) -> None:
+        """Hand on the very object."""
+        super().copy_from(other, memo)
+        self._object = other._object
+
+
+class Alias(Binding[T]):
+    """Another name for a binding, which can be replaced for itself.
+
+    By default it gives the very object of the binding it stands for; that object is closed
+    once, by its owner.
+
+    >>> from kor_containers.container import KorContainer
+    >>> class Config(KorContainer):
+    ...     operator = Singleton(dict, region="eu")
+    ...     settings = Alias(operator)
+    >>> config = Config()
+    >>> config.settings() is config.operator()
+    True
+    >>> config.derive({"settings": {"region": "us"}}).operator()
+    {'region': 'eu'}
+    """
+
+    __slots__ = ("_target",)
+
+    def __init__(self, target: providers.Provider[T] | None = None) -> None:
+        super().__init__()
+        self._target: Any = target
+
+    def define(self, read: Read) -> Definition:
+        """The other binding."""
+        need = read(self._target, "target")
+        if not isinstance(need, Need):
+            raise ContainerError("Alias() stands for another provider, and was given none.")
+        return AliasDefinition(need.path)
+
+    def copy_from(self, other: Self, memo: dict[int, Any]) -> None:
+        """Stand for the copy of what the other stands for."""
+        super().copy_from(other, memo)
+        self._target = _copied(other._target, memo)
+
+    @property
+    def related(self) -> Iterator[providers.Provider[Any]]:
+        """What it stands for, and what overrides it."""
+        yield self._target
+        yield from self.overridden
+
+
+def _copied(item: Any, memo: dict[int, Any]) -> Any:
+    return providers.deepcopy(item, memo) if isinstance(item, providers.Provider) else item

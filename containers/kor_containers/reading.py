@@ -1,0 +1,170 @@
+"""Reads providers, as declared or handed in, into definitions with paths.
+
+A provider without a name of its own, nested among the arguments of another, gets a path made
+of its owner's and its place there, such as ``llm.selector(policy)``. So it takes part in
+everything: it is derived, followed and explained like a named one.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from dependency_injector import providers
+
+from kor_containers.definitions import (
+    Alias,
+    Argument,
+    Constant,
+    Container,
+    Definable,
+    Definition,
+    Native,
+    Need,
+    Plain,
+    ScopeNeed,
+    Undefined,
+)
+
+__all__ = ["Reader", "ScopeOf", "bindings_of"]
+
+Names = Callable[[providers.Provider[Any]], str | None]
+
+# A configuration and its options hold each other and values, never a binding.
+_OPAQUE: Final = (providers.Configuration, providers.ConfigurationOption)
+
+
+class ScopeOf(providers.Provider[Any]):
+    """An argument that is the `kor_core.scope.Scope` of the container that builds the object.
+
+    It is no dependency: an object that takes it is still shared by derived containers when
+    nothing else sets it apart, and then holds the scope of the container it lives in.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError("ScopeOf() is an argument of other bindings and gives nothing by itself.")
+
+    def __deepcopy__(self, memo: dict[int, Any] | None) -> "ScopeOf":
+        return self
+
+
+class Foreign(providers.Provider[Any]):
+    """A binding of another container, handed in: it is asked where it lives."""
+
+    __slots__ = ("_binding",)
+
+    def __init__(self, binding: Definable[Any]) -> None:
+        super().__init__()
+        self._binding = binding
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._binding(*args, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None) -> "Foreign":
+        return self
+
+
+class Reader:
+    """Turns providers into definitions.
+
+    Args:
+        names: gives the path of a provider that is known by name, or None.
+        prefixes: gives the prefix of the paths in a container that is known, or None.
+    """
+
+    def __init__(self, names: Names, prefixes: Callable[[object], str | None]) -> None:
+        self._names = names
+        self._prefixes = prefixes
+        self._paths: dict[int, str] = {}
+        self.nameless: dict[str, providers.Provider[Any]] = {}
+        self.definitions: dict[str, Definition] = {}
+
+    def declare(self, path: str, provider: providers.Provider[Any]) -> None:
+        """Read a binding of a container, known by name."""
+        self.definitions[path] = self._define(path, provider, declared=True)
+
+    def replace(self, path: str, value: Any) -> None:
+        """Read an object or a provider that was handed in to replace a binding."""
+        if isinstance(value, providers.Provider):
+            self.definitions[path] = self._define(path, value, declared=False)
+        else:
+            self.definitions[path] = Constant(value)
+
+    def name(self, provider: providers.Provider[Any], owner: str, label: str) -> str:
+        """The path of a provider, made up and read when it has none."""
+        known = self._names(provider) or self._paths.get(id(provider))
+        if known is not None:
+            return known
+        path = f"{owner}({label})"
+        while path in self.definitions:
+            path += "'"
+        self._paths[id(provider)] = path
+        self.nameless[path] = provider
+        self.definitions[path] = Undefined()  # holds the place while what is inside is read
+        self.definitions[path] = self._define(path, provider, declared=False)
+        return path
+
+    def _define(
+        self, path: str, provider: providers.Provider[Any], *, declared: bool
+    ) -> Definition:
+        def read(value: Any, label: str) -> Argument:
+            if isinstance(value, ScopeOf):
+                return ScopeNeed()
+            if isinstance(value, providers.Provider):
+                return Need(self.name(value, path, label))
+            return Plain(value)
+
+        known = None if declared else self._names(provider)
+        match provider:
+            case providers.Provider() if known is not None:
+                return Alias(known)
+            case Definable() if declared or provider.whereabouts() is None:
+                return provider.define(read)
+            case Definable():
+                return Native(Foreign(provider))
+            case providers.Dependency():
+                return self._dependency(path, provider)
+            case providers.Container() | providers.Self():
+                return self._container(provider())
+            case providers.Object() if not declared and not provider.overridden:
+                return Constant(provider())
+            case _:
+                return Native(provider, tuple(self._references(path, provider)), declared)
+
+    def _dependency(self, path: str, dependency: providers.Dependency[Any]) -> Definition:
+        # The stub says Optional for neither, and both are.
+        bound: Any = dependency.last_overriding or dependency.default
+        if bound is None:
+            return Undefined(dependency.instance_of)
+        return Alias(self.name(bound, path, "bound"), dependency.instance_of)
+
+    def _container(self, container: Any) -> Definition:
+        prefix = self._prefixes(container)
+        if prefix is None:
+            return Constant(container)
+        contents = (self._names(provider) for _, provider in bindings_of(container))
+        return Container(prefix, tuple(name for name in contents if name is not None))
+
+    def _references(
+        self, path: str, provider: providers.Provider[Any]
+    ) -> Iterator[tuple[providers.Provider[Any], str]]:
+        if isinstance(provider, _OPAQUE):
+            return
+        for number, related in enumerate(provider.related):
+            yield related, self.name(related, path, str(number))
+
+
+def bindings_of(container: Any, prefix: str = "") -> Iterator[tuple[str, providers.Provider[Any]]]:
+    """The leaf bindings of a native container and of the containers in it, with their paths."""
+    named: Mapping[str, providers.Provider[Any]] = container.providers
+    for name, provider in named.items():
+        path = prefix + name
+        match provider:
+            case providers.Self():
+                continue
+            case providers.Container():
+                yield from bindings_of(provider.container, f"{path}.")
+            case providers.DependenciesContainer():
+                yield from bindings_of(provider, f"{path}.")
+            case _:
+                yield path, provider

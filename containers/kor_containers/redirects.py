@@ -1,0 +1,51 @@
+"""Native providers follow an override too: a redirect among their own overridings.
+
+A provider of dependency-injector cannot be taught to look elsewhere, but it can be overridden
+with a provider that does. The redirect takes no part in what the provider itself has.
+"""
+
+from typing import Any
+
+from dependency_injector import providers
+
+from kor_containers.sources import Reference
+
+__all__ = ["Redirect", "given_below", "redirect", "unredirect"]
+
+
+class Redirect(Reference):
+    """Leads from a native binding to what an override put in force."""
+
+    __slots__ = ()
+
+    def register_overrides(self, provider: object) -> None:
+        """Remember nothing: the one who redirects takes the redirect away again."""
+
+    def unregister_overrides(self, provider: object) -> None:
+        """Nothing was remembered."""
+
+
+def redirect(provider: providers.Provider[Any], to: Redirect) -> None:
+    """Make a provider lead elsewhere, unless it does already."""
+    if not any(isinstance(item, Redirect) for item in provider.overridden):
+        provider.override(to)
+
+
+def unredirect(provider: providers.Provider[Any]) -> None:
+    """Take the redirect away, and leave the user's own overridings as they are."""
+    kept = [item for item in provider.overridden if not isinstance(item, Redirect)]
+    if len(kept) < len(provider.overridden):
+        provider.reset_override()
+        for item in kept:
+            provider.override(item)
+
+
+def given_below(provider: providers.Provider[Any], *args: Any, **kwargs: Any) -> Any:
+    """What a provider gives apart from a redirect."""
+    for item in reversed(provider.overridden):
+        if not isinstance(item, Redirect):
+            return item(*args, **kwargs)
+    if not provider.overridden:
+        return provider(*args, **kwargs)
+    # Public on every provider's class, though dependency-injector's stubs leave it out.
+    return provider._provide(args, kwargs)  # type: ignore[attr-defined] # noqa: SLF001

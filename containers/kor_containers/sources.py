@@ -1,0 +1,306 @@
+"""Where a binding's object comes from: a cell that holds it, or a provider that is called."""
+
+import asyncio
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from dependency_injector import providers
+
+from kor_containers.definitions import (
+    MISSING,
+    Native,
+    Recipe,
+)
+from kor_containers.flights import (
+    Flight,
+    current_flight,
+    flying,
+    is_pending,
+    note_route,
+    running_loop,
+    take_off,
+)
+from kor_core.errors import ContainerError
+
+__all__ = ["Cell", "Home", "Outdated", "Provided", "Reference", "Source", "copied"]
+
+
+class Outdated(Exception):  # noqa: N818 # a signal, never seen outside
+    """The object belongs to an override that ended while it was built: ask again."""
+
+
+class Home(Protocol):
+    """The part of a container that a source belongs to."""
+
+    def find(self, path: str) -> "Source":
+        """The source of a binding, as seen from here."""
+        ...
+
+    def scope(self) -> Any:
+        """The scope of the container."""
+        ...
+
+    def accept(self, cell: "Cell", value: Any, recipe: Recipe, *, own: bool) -> None:
+        """Take what was built, to close it in time; `Outdated` when that time is over."""
+        ...
+
+
+class Source(ABC):
+    """Gives a binding's object, building it when needed."""
+
+    __slots__ = ("home", "loop", "path")
+
+    lasting = False
+    """Whether it is the same object each time."""
+
+    def __init__(self, home: Home, path: str) -> None:
+        self.home = home
+        self.path = path
+        # The event loop the object belongs to, if it was built by async code.
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    @abstractmethod
+    def get(self, wanted_by: Flight | None) -> Any:
+        """The object, from sync code."""
+
+    @abstractmethod
+    async def aget(self, wanted_by: Flight | None) -> Any:
+        """The object, from async code."""
+
+
+class Cell(Source):
+    """Holds one object, and builds it once."""
+
+    __slots__ = ("recipe", "value")
+
+    lasting = True
+
+    def __init__(self, home: Home, path: str, recipe: Recipe | None, value: Any = MISSING) -> None:
+        super().__init__(home, path)
+        self.recipe = recipe
+        self.value = value
+
+    def get(self, wanted_by: Flight | None) -> Any:
+        """The object; built now, once, if there is none yet."""
+        while self.value is MISSING:
+            flight = Flight(self, wanted_by)
+            under_way = take_off(flight)
+            if under_way is flight:
+                self._fly(flight)
+            else:
+                under_way.wait(wanted_by)
+        return self.value
+
+    async def aget(self, wanted_by: Flight | None) -> Any:
+        """The object; whoever waits may be cancelled without harm to the build."""
+        if self.value is MISSING:
+            if wanted_by is None:
+                task = asyncio.create_task(self._abuild(None))
+                task.add_done_callback(_retrieve)
+                await asyncio.shield(task)
+            else:
+                await self._abuild(wanted_by)
+        self._refuse_other_loop()
+        return self.value
+
+    def _fly(self, flight: Flight) -> None:
+        try:
+            with flying(flight):
+                if self.value is MISSING:
+                    self._build(flight)
+        except Exception as error:
+            note_route(error, flight)
+            raise
+
+    def _build(self, flight: Flight) -> None:
+        recipe = self._recipe()
+        if inspect.iscoroutinefunction(recipe.factory):
+            raise self._needs_async()
+        steps = recipe.steps(self.home.scope)
+        given: list[Any] = []
+        try:
+            path = next(steps)
+            while True:
+                given.append(self.home.find(path).get(flight))
+                path = steps.send(given[-1])
+        except StopIteration as stop:
+            value = stop.value
+        if is_pending(value):
+            _discard(value)
+            raise self._needs_async()
+        self._publish(recipe, value, given)
+
+    async def _abuild(self, wanted_by: Flight | None) -> None:
+        loop = asyncio.get_running_loop()
+        while self.value is MISSING:
+            flight = Flight(self, wanted_by, loop)
+            under_way = take_off(flight)
+            if under_way is flight:
+                await self._afly(flight, loop)
+            else:
+                await under_way.wait_async(wanted_by)
+
+    async def _afly(self, flight: Flight, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            with flying(flight):
+                if self.value is MISSING:
+                    await self._build_async(flight, loop)
+        except Exception as error:
+            note_route(error, flight)
+            raise
+
+    async def _build_async(self, flight: Flight, loop: asyncio.AbstractEventLoop) -> None:
+        recipe = self._recipe()
+        steps = recipe.steps(self.home.scope)
+        given: list[Any] = []
+        bound = False
+        try:
+            path = next(steps)
+            while True:
+                source = self.home.find(path)
+                given.append(await source.aget(flight))
+                bound = bound or source.loop is not None
+                path = steps.send(given[-1])
+        except StopIteration as stop:
+            value = stop.value
+        if is_pending(value):
+            value = await value
+            bound = True
+        if bound:
+            self.loop = loop
+        self._publish(recipe, value, given)
+
+    def _recipe(self) -> Recipe:
+        assert self.recipe is not None  # noqa: S101 # a cell without one holds a value
+        return self.recipe
+
+    def _publish(self, recipe: Recipe, value: Any, given: list[Any]) -> None:
+        # A function may hand on one of its arguments: that object has an owner already.
+        own = not any(value is item for item in given)
+        self.home.accept(self, value, recipe, own=own)
+
+    def _needs_async(self) -> ContainerError:
+        return ContainerError(
+            f"'{self.path}' is built by async code, so a synchronous call cannot give it. "
+            f"Use: await container.{self.path}.async_()",
+            path=self.path,
+        )
+
+    def _refuse_other_loop(self) -> None:
+        if self.loop is not None and self.loop is not asyncio.get_running_loop():
+            raise ContainerError(
+                f"'{self.path}' was built by async code on another event loop, and belongs to "
+                "it. Give each event loop a container of its own: derive one, or create it "
+                "inside the loop.",
+                path=self.path,
+            )
+
+
+class Provided(Source):
+    """Calls a provider of dependency-injector each time, as it would itself.
+
+    Args:
+        home: the part of a container it belongs to.
+        path: its binding.
+        definition: as declared or handed in.
+        provider: the provider to call; its references lead to ``home``.
+    """
+
+    __slots__ = ("definition", "provide")
+
+    def __init__(
+        self, home: Home, path: str, definition: Native, provide: Callable[..., Any]
+    ) -> None:
+        super().__init__(home, path)
+        self.definition = definition
+        self.provide = provide
+
+    def get(self, wanted_by: Flight | None) -> Any:
+        """What the provider gives now."""
+        return self.call((), {})
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What the provider gives for these arguments."""
+        if _is_async(self.definition.provider):
+            raise self._needs_async()
+        value = self.provide(*args, **kwargs)
+        if is_pending(value):
+            _discard(value)
+            raise self._needs_async()
+        return value
+
+    async def aget(self, wanted_by: Flight | None) -> Any:
+        """What the provider gives now, after all that it needs was built."""
+        for path in self.definition.edges:
+            await self.home.find(path).aget(wanted_by)
+        value = self.provide()
+        return await value if is_pending(value) else value
+
+    def _needs_async(self) -> ContainerError:
+        return ContainerError(
+            f"'{self.path}' gives its object to async code only. "
+            f"Use: await container.{self.path}.async_()",
+            path=self.path,
+        )
+
+
+class Reference(providers.Provider[Any]):
+    """Stands in a copied provider for a binding of the container that the copy belongs to."""
+
+    __slots__ = ("home", "path")
+
+    def __init__(self, home: Home, path: str) -> None:
+        super().__init__()
+        self.home = home
+        self.path = path
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        source = self.home.find(self.path)
+        if isinstance(source, Provided):
+            return source.call(args, kwargs)
+        flight = current_flight()
+        try:
+            return source.get(flight)
+        except Outdated as error:
+            if flight is not None:
+                raise  # the build around it asks again
+            raise ContainerError(
+                f"'{self.path}' was asked of a container or an override that has ended.",
+                path=self.path,
+            ) from error
+
+    def __deepcopy__(self, memo: dict[int, Any] | None) -> "Reference":
+        return self  # it belongs to one container, whoever copies the provider around it
+
+
+def copied(native: Native, home: Home) -> providers.Provider[Any]:
+    """A copy of a provider whose references lead to another container's bindings."""
+    memo: dict[int, Any] = {}
+    for provider, path in native.references:
+        memo[id(provider)] = Reference(home, path)
+    for overridden in native.provider.overrides:
+        # What a provider overrides is bookkeeping of its own; copying it would drag in, and
+        # copy, the whole container of a dependency that it was bound to.
+        memo[id(overridden)] = overridden
+    return providers.deepcopy(native.provider, memo)
+
+
+def _is_async(provider: providers.Provider[Any]) -> bool:
+    provides = getattr(provider, "provides", None)
+    return inspect.iscoroutinefunction(provides) and running_loop() is None
+
+
+def _discard(pending: Any) -> None:
+    """Drop a coroutine or future that nobody will await."""
+    if asyncio.iscoroutine(pending):
+        pending.close()
+    else:
+        pending.cancel()
+
+
+def _retrieve(task: "asyncio.Task[None]") -> None:
+    """Look at the error of a build whose waiters were all cancelled, so that none is logged."""
+    if not task.cancelled():
+        task.exception()
