@@ -153,7 +153,7 @@ class Exchange:
 
 def adding(answer: Answer, *headers: tuple[str, str]) -> Answer:
     """Return the answer with more headers."""
-    return replace(answer, headers=(*answer.headers, *headers))
+    return answer if not headers else replace(answer, headers=(*answer.headers, *headers))
 
 
 def _phrase(status: int) -> str:

@@ -5,7 +5,6 @@ import ssl
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from threading import Lock
 from types import TracebackType
 from typing import Any, Final, Self, Unpack
@@ -278,20 +277,20 @@ class Upstream:
         received, refusal = _received(incoming, wire, body, connection)
         with self._lock:
             self._requests.append(received)
-        exchange = Exchange(self._count, received, wire, Reply())
         if refusal is not None:
-            return received, exchange.error(refusal)
-        return received, adding(self._played(exchange), *self._headers)
+            return received, Exchange(self._count, received, wire, Reply()).error(refusal)
+        return received, adding(self._played(received, wire), *self._headers)
 
-    def _played(self, exchange: Exchange) -> Answer:
+    def _played(self, received: Received, wire: WireFormat) -> Answer:
         try:
-            play = self._script.take(exchange.received, exchange.wire.makes)
-            reply = play.reply(exchange.received) if callable(play.reply) else play.reply
-            exchange = replace(exchange, reply=as_said(reply, exchange.received.question))
+            play = self._script.take(received, wire.makes)
+            told = play.reply(received) if callable(play.reply) else play.reply
+            exchange = Exchange(self._count, received, wire, as_said(told, received.question))
             return exchange.usual() if play.fault is None else play.fault.answer(exchange)
         except Exception as error:  # noqa: BLE001  # a function of the test's: told at the end
             self._mistakes.append(error)
-            return exchange.error(Failure(500, f"The script of the upstream failed: {error!r}"))
+            failure = Failure(500, f"The script of the upstream failed: {error!r}")
+            return Exchange(self._count, received, wire, Reply()).error(failure)
 
     def _route(self, method: str, path: str) -> WireFormat:
         found = self._routes.get((method, path))

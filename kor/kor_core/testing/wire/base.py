@@ -220,7 +220,7 @@ def rows(value: Any) -> list[Mapping[str, Any]]:
     """Return the JSON objects in a JSON array; none when it is no array."""
     if not isinstance(value, list):
         return []
-    items: Iterable[Any] = value
+    items = cast("Iterable[Any]", value)
     return [table(item) for item in items]
 
 
