@@ -81,6 +81,18 @@ class Operations:
         """Close from async code, as `close` does; ``aclose()`` is preferred to ``close()``."""
         await _place(self)[0].aclose()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        await self.aclose()
+
 
 class KorInstance(Operations, containers.DynamicContainer):
     """A living container, or the part of one whose bindings begin with a prefix.
