@@ -86,7 +86,7 @@ class Kernel:
     @property
     def container(self) -> Any:
         """The container it belongs to."""
-        return self._scope.owner
+        return self._scope.owner.view("")
 
     def close(self) -> None:
         """Close its container and everything that the container owns."""

@@ -70,7 +70,11 @@ _making: Final = RLock()
 
 
 class Owner(Protocol):
-    """The container a scope belongs to."""
+    """What a container is to the objects that it builds."""
+
+    def view(self, prefix: str) -> Any:
+        """Return the container as its users see it, or the part whose paths begin so."""
+        ...
 
     def close(self) -> None:
         """Close what the container owns."""

@@ -31,6 +31,9 @@ class Source:
         selector = ModelSelector(settings, registry)
         self.made = Kernel(settings, registry, selector, catalogue, self.scope)
 
+    def view(self, prefix):
+        return self
+
     def kernel(self):
         return self.made
 

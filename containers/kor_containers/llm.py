@@ -1,0 +1,55 @@
+"""The models: provider factories, the catalogue, the registry and the selector."""
+
+from dependency_injector.providers import Dependency
+
+from kor_containers.config import HandedIn
+from kor_containers.container import KorContainer
+from kor_containers.providers import ScopeOf, Singleton
+from kor_core.adapters.litellm import LiteLLMProvider
+from kor_core.adapters.network import Transport
+from kor_core.adapters.openai import OpenAIProvider
+from kor_core.llm.base import BaseLLMProvider
+from kor_core.llm.catalogue import Catalogue
+from kor_core.llm.echo import EchoProvider
+from kor_core.llm.registry import LLMRegistry
+from kor_core.llm.selector import ModelSelector
+from kor_core.plugin import build_catalogue
+from kor_core.scope import Scope
+from kor_core.settings import Settings
+
+__all__ = ["LLMContainer"]
+
+
+def _catalogue(
+    operator: Settings,
+    handed_in: HandedIn,
+    openai: BaseLLMProvider,
+    litellm: BaseLLMProvider,
+    echo: BaseLLMProvider,
+) -> Catalogue:
+    builtin = [openai, litellm, echo]
+    return build_catalogue(operator, builtin, handed_in.providers, handed_in.plugins)
+
+
+def _registry(settings: Settings, catalogue: Catalogue, scope: Scope) -> LLMRegistry:
+    return LLMRegistry(settings, catalogue, scope.providers)
+
+
+class LLMContainer(KorContainer):
+    """Builds models.
+
+    The provider factories and the catalogue depend on the operator's configuration alone, so
+    that tenants share them; the registry and the selector know the kernel's own settings.
+    """
+
+    operator = Dependency(instance_of=Settings)
+    settings = Dependency(instance_of=Settings)
+    transport = Dependency(instance_of=Transport)
+    handed_in = Dependency(instance_of=HandedIn)
+
+    openai = Singleton(OpenAIProvider, transport)
+    litellm = Singleton(LiteLLMProvider, transport)
+    echo = Singleton(EchoProvider)
+    catalogue = Singleton(_catalogue, operator, handed_in, openai, litellm, echo)
+    registry = Singleton(_registry, settings, catalogue, ScopeOf())
+    selector = Singleton(ModelSelector, settings, registry)
