@@ -3,10 +3,13 @@
 import copy
 import pickle
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
+
 from kor_core.errors import ConfigurationError, Problem
 from kor_core.settings import (
     LLMSettings,
@@ -16,9 +19,8 @@ from kor_core.settings import (
     Settings,
     settings_from,
 )
-from pydantic import ValidationError
 
-SECRET = "sk-planted-1234"  # noqa: S105 - planted, to be looked for
+SECRET = "sk-planted-1234"
 
 
 def problems(mapping: Mapping[str, Any]) -> list[Problem]:
@@ -217,9 +219,7 @@ def test_models_are_named_in_one_way(table: Mapping[str, Any], message: str):
 
 
 def test_dates_are_named_as_what_they_are():
-    import datetime  # noqa: PLC0415 - this test alone
-
-    found = problem(default(temperature=datetime.date(2024, 1, 1)))
+    found = problem(default(temperature=date(2024, 1, 1)))
 
     assert found.message == "Expected a number, found a date or time."
 

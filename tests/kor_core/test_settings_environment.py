@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from kor_core.errors import Problem
 from kor_core.settings import Settings
 from kor_core.settings.environment import matched, typed
@@ -155,6 +156,8 @@ def test_values_are_typed_by_their_field(path: str, text: str, value: object):
         ("LLM__DEFAULT__EXTRA", "[1]", "a table"),
         ("LLM__PURPOSES", "{", "a table"),
         ("LLM__DEFAULT__EXTRA__X", "[" * 100_000, "a value"),
+        ("LLM__DEFAULT__EXTRA__X", "[" * 100 + "]" * 100, "a value"),
+        ("LLM__DEFAULT__EXTRA", '{"a":' * 100 + "1" + "}" * 100, "a table"),
     ],
 )
 def test_a_value_of_the_wrong_kind_says_what_was_expected(path: str, text: str, expected: str):

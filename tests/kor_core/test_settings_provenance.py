@@ -69,4 +69,4 @@ def test_paths_come_parents_first():
 
 
 def test_key_paths_are_written_as_toml_writes_them():
-    assert dotted(("llm", "purposes", "", "a b", "é", "x-1")) == 'llm.purposes."".'  '"a b"."é".x-1'
+    assert dotted(("llm", "purposes", "", "a b", "é", "x-1")) == 'llm.purposes.""."a b"."é".x-1'

@@ -17,7 +17,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from kor_core.errors import ConfigurationError, Problem
-from kor_core.settings.document import TOO_DEEP, Settings, settings_of
+from kor_core.settings.document import Settings, settings_of
 from kor_core.settings.environment import matched, typed
 from kor_core.settings.problems import problem_at, step
 from kor_core.settings.provenance import Sourced, as_list, as_table, paths_of
@@ -96,13 +96,10 @@ def _outcome(
 ) -> Settings | list[Problem]:
     """Return the settings or what is wrong: a raise from here would carry the environment."""
     draft = _Draft()
-    try:
-        for file in _files(path, environ, home, cwd or Path.cwd()):
-            _read(file, environ, draft)
-        _read_environment(environ, draft)
-        return _checked(draft)
-    except RecursionError:
-        return [TOO_DEEP]
+    for file in _files(path, environ, home, cwd or Path.cwd()):
+        _read(file, environ, draft)
+    _read_environment(environ, draft)
+    return _checked(draft)
 
 
 def _checked(draft: _Draft) -> Settings | list[Problem]:

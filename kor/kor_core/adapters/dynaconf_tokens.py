@@ -5,6 +5,7 @@ Importing this module imports dynaconf, so only a source that holds a token does
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, Final
 
 from dynaconf.base import Settings  # type: ignore[import-untyped] # dynaconf has no types
@@ -12,8 +13,7 @@ from dynaconf.utils import parse_conf  # type: ignore[import-untyped] # dynaconf
 
 from kor_core.errors import Problem
 from kor_core.settings.problems import problem_at
-from kor_core.settings.provenance import KeyPath, Sourced, as_list, as_table, copied
-from kor_core.suggestions import nearest
+from kor_core.settings.provenance import KeyPath, Sourced, as_list, as_table, copied, too_deep
 
 __all__ = ["resolved"]
 
@@ -37,15 +37,23 @@ def resolved(source: Sourced, environ: Mapping[str, str]) -> tuple[Sourced, list
     """
     work = _Work(source, environ)
     parsed = work.parsed(source.data, ())
+    this = _this(parsed)
+    return Sourced(work.evaluated(parsed, (), this), source.origins), work.problems
+
+
+def _this(parsed: Mapping[str, Any]) -> Any:
+    """Return dynaconf's settings of what is handed in alone: no file, no variable, no hook."""
     this = _new_settings(
-        # Nothing but what is handed in: no file, no variable, no hook.
         dynaconf_skip_loaders=True,
         dynaconf_skip_validators=True,
         DOTTED_LOOKUP_FOR_DYNACONF=True,
+        # Tokens are parsed already: what looks like one now is text.
+        AUTO_CAST_FOR_DYNACONF=False,
     )
-    # A copy, since dynaconf changes what it is given; and below, since it returns its own types.
-    this.update(copied(parsed), merge=False, dotted_lookup=False, validate=False)
-    return Sourced(work.evaluated(parsed, (), this), source.origins), work.problems
+    # In capitals, as dynaconf has first names; and a copy, since it changes what it is given.
+    sections = {name.strip().upper(): copied(value) for name, value in parsed.items()}
+    this.update(sections, merge=False, dotted_lookup=False, validate=False)
+    return this
 
 
 class _Lazy:
@@ -120,17 +128,18 @@ class _Work:
             return self._unknown(token, text, path)
         try:
             found = _dynaconf.parse_conf_data(text, box_settings=dict(_PARSING))
+            lazy = isinstance(found, _dynaconf.Lazy)
+            return _Lazy(found, text, self._environ) if lazy else _shallow(found)
         except Exception as error:  # noqa: BLE001 - converters raise what they like
             self._fails(path, _unresolved(text, error))
             return text
-        lazy = isinstance(found, _dynaconf.Lazy)
-        return _Lazy(found, text, self._environ) if lazy else found
 
     def _unknown(self, token: str, text: str, path: KeyPath) -> Any:
-        found = nearest(token, _dynaconf.converters)
-        if found is not None:  # otherwise a text that happens to begin so, such as "@all users"
+        # Nearer than names usually need be: texts such as "@all users" are no slips of the pen.
+        near = get_close_matches(token, _dynaconf.converters, n=1, cutoff=0.75)
+        if near:
             message = f"There is no token '{token}'. Text that begins so is written '@str {token}'."
-            self._fails(path, message, found)
+            self._fails(path, message, near[0])
         return text
 
     def evaluated(self, value: Any, path: KeyPath, this: Any) -> Any:
@@ -142,13 +151,20 @@ class _Work:
         if not isinstance(value, _Lazy):
             return value
         try:
-            return copied(value(this))
+            return _shallow(value(this))
         except Exception as error:  # noqa: BLE001 - templates raise what they like
             self._fails(path, _unresolved(value.text, error))
             return value.text
 
     def _fails(self, path: KeyPath, message: str, suggestion: str | None = None) -> None:
         self.problems.append(problem_at(path, message, self._source, suggestion))
+
+
+def _shallow(value: Any) -> Any:
+    """Return plain dicts and lists instead of dynaconf's own."""
+    if too_deep(value):
+        raise ValueError("nested too deeply")
+    return copied(value)
 
 
 def _unresolved(text: str, error: Exception) -> str:

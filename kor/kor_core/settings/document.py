@@ -9,14 +9,12 @@ from pydantic import Field, PrivateAttr, ValidationError
 from kor_core.errors import ConfigurationError, Problem
 from kor_core.settings.llm import MODEL_MISSING, LLMSettings, ModelSettings, inherits
 from kor_core.settings.problems import problem_at, problems_in
-from kor_core.settings.provenance import KeyPath, Sourced, as_table, copied, dotted
+from kor_core.settings.provenance import KeyPath, Sourced, as_table, copied, dotted, too_deep
 from kor_core.settings.tables import NetworkSettings, PluginSettings, StateSettings, Table
 from kor_core.settings.values import plain
 from kor_core.suggestions import listed, nearest
 
-__all__ = ["TOO_DEEP", "Explained", "Settings", "settings_from", "settings_of"]
-
-TOO_DEEP: Final = Problem("Tables or lists are nested too deeply, or hold themselves.")
+__all__ = ["Explained", "Settings", "settings_from", "settings_of"]
 
 # The source of settings that nobody configured.
 _NOTHING: Final = Sourced()
@@ -162,10 +160,9 @@ def settings_from(mapping: Mapping[str, Any]) -> Settings:
 
 
 def _standing_alone(mapping: Mapping[str, Any]) -> Settings | list[Problem]:
-    try:
-        return settings_of(Sourced(copied(mapping)))
-    except RecursionError:
-        return [TOO_DEEP]
+    if too_deep(mapping):
+        return [Problem("Tables or lists are nested too deeply, or hold themselves.")]
+    return settings_of(Sourced(copied(mapping)))
 
 
 def settings_of(source: Sourced, *, complete: bool = True) -> Settings | list[Problem]:

@@ -13,10 +13,11 @@ from pydantic import BaseModel
 
 from kor_core.errors import Problem
 from kor_core.settings.problems import step
-from kor_core.settings.provenance import KeyPath, Sourced, as_list, as_table, dotted
+from kor_core.settings.provenance import KeyPath, Sourced, as_list, as_table, dotted, too_deep
 
 __all__ = ["matched", "typed"]
 
+_LONGEST: Final = 32
 _YES: Final = {"true", "1", "yes", "on"}
 _NO: Final = {"false", "0", "no", "off"}
 
@@ -50,6 +51,8 @@ def _segments(name: str, model: type[BaseModel]) -> list[str]:
 
 
 def _path(segments: list[str], model: type[BaseModel], below: Sourced) -> KeyPath | Problem:
+    if len(segments) > _LONGEST:
+        return Problem("Is nested too deeply.", key=segments[0])
     path: KeyPath = ()
     here: Any = model
     table: Any = below.data
@@ -173,16 +176,23 @@ def _table(text: str) -> dict[str, Any]:
 def _notation(text: str) -> Any:
     """Return what a value written as JSON, or as TOML has it on one line, says."""
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except ValueError:
-        return tomllib.loads(f"value = {text}")["value"]
+        found = tomllib.loads(f"value = {text}")["value"]
+    return _shallow(found)
 
 
 def _anything(text: str) -> Any:
     try:
-        return json.loads(text)
+        return _shallow(json.loads(text))
     except ValueError:
         return text
+
+
+def _shallow(value: Any) -> Any:
+    if too_deep(value):
+        raise RecursionError
+    return value
 
 
 _TABLE: Final = ('a table, such as {"name": "value"}', _table)

@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeGuard
 
-__all__ = ["KeyPath", "Sourced", "as_list", "as_table", "copied", "dotted", "paths_of"]
+__all__ = ["KeyPath", "Sourced", "as_list", "as_table", "copied", "dotted", "paths_of", "too_deep"]
 
 KeyPath = tuple[str, ...]
 
+# So that no source, however odd, meets Python's limit of recursion further on.
+_DEEPEST: Final = 64
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -49,6 +51,24 @@ def copied(value: Any) -> Any:
     if (items := as_list(value)) is not None:
         return [copied(item) for item in items]
     return value
+
+
+def too_deep(value: Any) -> bool:
+    """Say whether tables and lists are nested deeper than any setting is, or hold themselves.
+
+    >>> too_deep({"a": [{"b": 1}]})
+    False
+    """
+    level: list[Any] = [value]
+    for _ in range(_DEEPEST):
+        inside = [
+            item for each in level for item in as_list(each) or (as_table(each) or {}).values()
+        ]
+        # by identity, so that what holds itself several times does not multiply
+        level = list({id(item): item for item in inside}.values())
+        if not level:
+            return False
+    return True
 
 
 def paths_of(value: Any, prefix: KeyPath = ()) -> Iterator[KeyPath]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from kor_core.errors import Problem
-from kor_core.settings.provenance import KeyPath, Sourced, paths_of
+from kor_core.settings.provenance import KeyPath, Sourced, paths_of, too_deep
 
 __all__ = ["parsed_toml", "read_toml"]
 
@@ -56,9 +56,11 @@ def parsed_toml(text: str, name: str) -> Sourced | Problem:
     try:
         data = tomllib.loads(text)
     except RecursionError:
-        return Problem("TOML is nested too deeply.", name)
+        return Problem("Tables or lists are nested too deeply.", name)
     except ValueError as error:  # TOMLDecodeError is one; numbers of 5,000 digits raise others
         return _syntax_error(error, text, name)
+    if too_deep(data):
+        return Problem("Tables or lists are nested too deeply.", name)
     origins = {path: f"{name}:{line}" for path, line in _lines(text).items()}
     return Sourced(data, origins)
 
