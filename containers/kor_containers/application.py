@@ -1,5 +1,8 @@
 """The application container: the whole graph of an application that uses language models."""
 
+# dependency-injector's stub gives the bindings of a sub-container no type.
+# pyright: reportUnknownMemberType=false
+
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, cast, overload
 
@@ -106,7 +109,7 @@ def create_container(
     ...     app.llm.selector().get_model().generate("Hello!")
     'Echo: Hello!'
     """
-    app = container()
+    app: KorContainer = container()
     ours = _application_in(app, container.__name__)
     handed_in = ours.handed_in()
     handed_in.source = source

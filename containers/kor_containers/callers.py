@@ -7,7 +7,7 @@ from typing import Final
 __all__ = ["Caller", "caller"]
 
 # Frames of the machinery itself are passed over.
-_OWN: Final = ("kor_containers", "dependency_injector", "contextlib")
+_OWN: Final = frozenset({"kor_containers", "dependency_injector", "contextlib"})
 
 
 class Caller:
@@ -30,12 +30,10 @@ class Caller:
 
 def caller() -> Caller:
     """The nearest caller that is not part of the containers."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 # inspect.stack() reads files
-    last = frame
-    while frame is not None:
-        last = frame
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in _OWN:
+    frame: FrameType = sys._getframe(1)  # noqa: SLF001 # inspect.stack() reads files
+    while frame.f_back is not None:
+        name: str = frame.f_globals.get("__name__", "")
+        if name.partition(".")[0] not in _OWN:
             break
         frame = frame.f_back
-    assert last is not None  # noqa: S101 # this very function is a frame
-    return Caller(last.f_code, last.f_lineno)
+    return Caller(frame.f_code, frame.f_lineno)

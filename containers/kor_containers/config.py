@@ -1,5 +1,6 @@
 """The configuration: what the operator wrote, and what this kernel runs on."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -53,10 +54,18 @@ def read(source: Source) -> Settings:
         return source
     if isinstance(source, Mapping):
         return settings_from(source)
-    if source is None or isinstance(source, str | PathLike):
-        return load_settings(source)
-    words = f"expected a path, a mapping or Settings, not {type(source).__name__}."
-    raise ConfigurationError([Problem(f"The configuration cannot be read: {words}")])
+    return load_settings(_path(source))
+
+
+def _path(source: object) -> str | None:
+    if source is None:
+        return None
+    try:
+        return os.fspath(source)  # type: ignore[call-overload,no-any-return]  # it checks itself
+    except TypeError:
+        words = f"expected a path, a mapping or Settings, not {type(source).__name__}."
+        problem = Problem(f"The configuration cannot be read: {words}")
+    raise ConfigurationError([problem])
 
 
 def _operator(handed_in: HandedIn) -> Settings:

@@ -4,8 +4,8 @@ A definition knows what it needs by path only, so that one definition serves a c
 and everything derived from it.
 """
 
-from abc import ABC
-from collections.abc import Callable, Generator, Mapping
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -29,7 +29,6 @@ __all__ = [
     "Read",
     "Recipe",
     "ScopeNeed",
-    "Steps",
     "Undefined",
 ]
 
@@ -48,11 +47,6 @@ MISSING: Final = Missing()
 
 Closer = str | Callable[[Any], Any]
 """A method's name, or a function that is given the object."""
-
-
-Steps = Generator[str, Any, Any]
-"""A build that pauses at each path it needs and is sent the object: sync and async builders
-drive the same steps."""
 
 
 # --- arguments ----------------------------------------------------------------------------
@@ -80,20 +74,10 @@ class ScopeNeed:
 Argument = Plain | Need | ScopeNeed
 
 
-def _argument(argument: Argument, scope: Callable[[], Any]) -> Steps:
-    match argument:
-        case Need(path):
-            return (yield path)
-        case Plain(value):
-            return value
-        case ScopeNeed():
-            return scope()
-
-
 # --- definitions --------------------------------------------------------------------------
 
 
-class Definition(ABC):
+class Definition:
     """How an object comes to be."""
 
     __slots__ = ()
@@ -102,7 +86,7 @@ class Definition(ABC):
 
     @property
     def edges(self) -> tuple[str, ...]:
-        """The paths that are needed."""
+        """The paths that are needed, in the order in which they are built."""
         return ()
 
     @property
@@ -111,7 +95,8 @@ class Definition(ABC):
         return None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+# Not frozen, as freezing doubles what making one costs; nothing assigns to it.
+@dataclass(slots=True, eq=False)
 class Constant(Definition):
     """An object that was handed in. It is never closed here."""
 
@@ -119,7 +104,6 @@ class Constant(Definition):
     value: Any = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Recipe(Definition):
     """One call that makes the object, at most once in each container that owns it.
 
@@ -131,35 +115,51 @@ class Recipe(Definition):
             ``aclose()``.
     """
 
+    __slots__ = ("_edges", "closer", "factory", "is_async", "keyword", "positional")
+
     kind: ClassVar[str] = "singleton"
-    factory: Callable[..., Any]
-    positional: tuple[Argument, ...] = ()
-    keyword: Mapping[str, Argument] = field(default_factory=dict[str, Argument])
-    closer: Closer | None = ""
+
+    def __init__(
+        self,
+        factory: Callable[..., Any],
+        positional: tuple[Argument, ...] = (),
+        keyword: Mapping[str, Argument] | None = None,
+        closer: Closer | None = "",
+    ) -> None:
+        self.factory = factory
+        self.positional = positional
+        self.keyword = keyword or {}
+        self.closer = closer
+        self.is_async = inspect.iscoroutinefunction(factory)
+        arguments = (*positional, *self.keyword.values())
+        self._edges = tuple(item.path for item in arguments if isinstance(item, Need))
 
     @property
     def edges(self) -> tuple[str, ...]:
         """What its arguments need."""
-        arguments = (*self.positional, *self.keyword.values())
-        return tuple(argument.path for argument in arguments if isinstance(argument, Need))
+        return self._edges
 
     @property
     def declared_type(self) -> type | None:
         """The class that is called, if it is one."""
         return self.factory if isinstance(self.factory, type) else None
 
-    def steps(self, scope: Callable[[], Any]) -> Steps:
-        """Collect the arguments and make the object.
+    def make(self, objects: Iterable[Any], scope: Callable[[], Any]) -> Any:
+        """Make the object.
 
         Args:
+            objects: the objects at the paths of ``edges``.
             scope: gives the scope of the container that builds.
         """
-        args = []
-        for argument in self.positional:
-            args.append((yield from _argument(argument, scope)))
-        kwargs = {}
-        for name, argument in self.keyword.items():
-            kwargs[name] = yield from _argument(argument, scope)
+        given = iter(objects)
+
+        def value(argument: Argument) -> Any:
+            if type(argument) is Need:
+                return next(given)
+            return argument.value if isinstance(argument, Plain) else scope()
+
+        args = [value(argument) for argument in self.positional]
+        kwargs = {name: value(argument) for name, argument in self.keyword.items()}
         return self.factory(*args, **kwargs)
 
 

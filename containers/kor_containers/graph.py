@@ -28,7 +28,7 @@ class Graph:
         self.edges = edges
         self._dependents: dict[str, list[str]] | None = None
         self._closures: dict[tuple[str, ...], frozenset[str]] = {}
-        self._cuts: dict[tuple[str, ...], Graph] = {}
+        self._cuts: dict[tuple[str, ...], tuple[Graph, frozenset[str]]] = {}
 
     def closure(self, paths: tuple[str, ...]) -> frozenset[str]:
         """The paths given and everything that depends on them, however indirectly."""
@@ -39,12 +39,14 @@ class Graph:
 
     def replacing(self, edges: Mapping[str, tuple[str, ...]]) -> "Graph":
         """The graph in which these paths need what is given instead."""
-        if any(edges.values()):
-            return Graph({**self.edges, **edges})
-        cut = tuple(edges)
-        known = self._cuts.get(cut)
+        return Graph({**self.edges, **edges})
+
+    def cut(self, paths: tuple[str, ...]) -> "tuple[Graph, frozenset[str]]":
+        """The graph in which these paths need nothing, and their closure in it."""
+        known = self._cuts.get(paths)
         if known is None:
-            known = self._cuts[cut] = Graph({**self.edges, **edges})
+            graph = self.replacing(dict.fromkeys(paths, ()))
+            known = self._cuts[paths] = (graph, graph.closure(paths))
         return known
 
     def cycle(self, start: Iterable[str] | None = None) -> tuple[str, ...] | None:

@@ -21,14 +21,15 @@ from kor_containers.definitions import (
     Undefined,
 )
 from kor_containers.graph import Graph
-from kor_containers.lifecycle import Built
+from kor_containers.lifecycle import Built, can_close
 from kor_containers.redirects import given_below
 from kor_containers.sources import Cell, Outdated, Provided, Source, copied
 
 __all__ = ["Level", "Owner", "Replacement"]
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, as freezing doubles what making one costs; nothing assigns to it.
+@dataclass(slots=True, eq=False)
 class Replacement:
     """What replaces some bindings.
 
@@ -38,11 +39,13 @@ class Replacement:
         paths: the bindings that are replaced.
         renamed: the path under which a replaced binding is still needed by its replacement
             (a decorator), and the path it had.
+        constant: whether all of them are objects, which need nothing.
     """
 
     definitions: Mapping[str, Definition]
     paths: tuple[str, ...]
     renamed: Mapping[str, str] = field(default_factory=dict[str, str])
+    constant: bool = False
 
     def seen(self, path: str) -> str | None:
         """The name by which the level above sees what lies at a path below; None if hidden."""
@@ -127,9 +130,10 @@ class Level:
                 return source
             if level.owned is None or path in level.owned:
                 definition = level.definition(path)
-                if isinstance(definition, Alias):
-                    level, path = self, definition.target
-                elif isinstance(definition, Inherited):
+                kind = type(definition)
+                if kind is Alias:
+                    level, path = self, definition.edges[0]
+                elif kind is Inherited:
                     level = level.owner.below()
                 else:
                     return level._source(path, definition)
@@ -157,11 +161,11 @@ class Level:
         with self.owner.lock:
             current = not self.ended and self.sources.get(cell.path) is cell
             if current:
-                if own and closer is not None and not self._has(value):
-                    self.built.append(Built(cell.path, value, closer))
                 cell.value = value
+                if own and can_close(value, closer) and not self._has(value):
+                    self.built.append(Built(cell.path, value, closer))
         if not current:
-            if own and closer is not None:
+            if own and can_close(value, closer):
                 Built(cell.path, value, closer).close()
             raise Outdated
 
@@ -198,8 +202,8 @@ class Level:
         match definition:
             case Recipe():
                 return Cell(self, path, definition)
-            case Constant(value):
-                return Cell(self, path, None, value)
+            case Constant():
+                return Cell(self, path, None, definition.value)
             case Native():
                 return Provided(self, path, definition, self._provider(definition))
             case Container(prefix):

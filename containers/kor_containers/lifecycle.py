@@ -11,6 +11,15 @@ from kor_containers.definitions import Closer
 __all__ = ["Built", "aclose_all", "close_all", "raise_together"]
 
 
+def can_close(value: Any, closer: Closer | None) -> bool:
+    """Whether there is anything to do for an object when its container is closed."""
+    if closer is None:
+        return False
+    if closer:
+        return True
+    return not isinstance(value, type) and (hasattr(value, "close") or hasattr(value, "aclose"))
+
+
 class Built(NamedTuple):
     """An object that a container built and will close.
 
@@ -22,7 +31,7 @@ class Built(NamedTuple):
 
     path: str
     value: Any
-    closer: Closer
+    closer: Closer | None
 
     def close(self) -> None:
         """Close it from sync code; a closer that is async runs on an event loop of its own."""
@@ -41,8 +50,6 @@ class Built(NamedTuple):
             return self.closer(self.value)
         if self.closer:
             return getattr(self.value, self.closer)()
-        if isinstance(self.value, type):
-            return None  # a class as an object: its close() is for its instances
         for name in names:
             closer = getattr(self.value, name, None)
             if callable(closer):

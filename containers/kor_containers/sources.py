@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -47,7 +46,7 @@ class Home(Protocol):
         ...
 
 
-class Source(ABC):
+class Source:
     """Gives a binding's object, building it when needed."""
 
     __slots__ = ("home", "loop", "path")
@@ -61,13 +60,13 @@ class Source(ABC):
         # The event loop the object belongs to, if it was built by async code.
         self.loop: asyncio.AbstractEventLoop | None = None
 
-    @abstractmethod
     def get(self, wanted_by: Flight | None) -> Any:
         """The object, from sync code."""
+        raise NotImplementedError
 
-    @abstractmethod
     async def aget(self, wanted_by: Flight | None) -> Any:
         """The object, from async code."""
+        raise NotImplementedError
 
 
 class Cell(Source):
@@ -116,21 +115,15 @@ class Cell(Source):
 
     def _build(self, flight: Flight) -> None:
         recipe = self._recipe()
-        if inspect.iscoroutinefunction(recipe.factory):
+        if recipe.is_async:
             raise self._needs_async()
-        steps = recipe.steps(self.home.scope)
-        given: list[Any] = []
-        try:
-            path = next(steps)
-            while True:
-                given.append(self.home.find(path).get(flight))
-                path = steps.send(given[-1])
-        except StopIteration as stop:
-            value = stop.value
+        home = self.home
+        objects = [home.find(path).get(flight) for path in recipe.edges]
+        value = recipe.make(objects, home.scope)
         if is_pending(value):
             _discard(value)
             raise self._needs_async()
-        self._publish(recipe, value, given)
+        self._publish(recipe, value, objects)
 
     async def _abuild(self, wanted_by: Flight | None) -> None:
         loop = asyncio.get_running_loop()
@@ -153,24 +146,15 @@ class Cell(Source):
 
     async def _build_async(self, flight: Flight, loop: asyncio.AbstractEventLoop) -> None:
         recipe = self._recipe()
-        steps = recipe.steps(self.home.scope)
-        given: list[Any] = []
-        bound = False
-        try:
-            path = next(steps)
-            while True:
-                source = self.home.find(path)
-                given.append(await source.aget(flight))
-                bound = bound or source.loop is not None
-                path = steps.send(given[-1])
-        except StopIteration as stop:
-            value = stop.value
+        sources = [self.home.find(path) for path in recipe.edges]
+        objects = [await source.aget(flight) for source in sources]
+        value = recipe.make(objects, self.home.scope)
         if is_pending(value):
             value = await value
-            bound = True
-        if bound:
             self.loop = loop
-        self._publish(recipe, value, given)
+        if any(source.loop is not None for source in sources):
+            self.loop = loop
+        self._publish(recipe, value, objects)
 
     def _recipe(self) -> Recipe:
         assert self.recipe is not None  # noqa: S101 # a cell without one holds a value
@@ -178,7 +162,9 @@ class Cell(Source):
 
     def _publish(self, recipe: Recipe, value: Any, given: list[Any]) -> None:
         # A function may hand on one of its arguments: that object has an owner already.
-        own = not any(value is item for item in given)
+        own = True
+        for item in given:
+            own = own and item is not value
         self.home.accept(self, value, recipe, own=own)
 
     def _needs_async(self) -> ContainerError:

@@ -484,17 +484,21 @@ class RootSpace(Space):
 
 def _graph(graph: Graph, replacement: Replacement) -> Graph:
     edges = {path: item.edges for path, item in replacement.definitions.items()}
+    if not any(edges.values()):
+        return graph.cut(tuple(edges))[0]
     for new, old in replacement.renamed.items():
         edges[new] = graph.edges[old]
     return graph.replacing(edges)
 
 
 def _level(owner: Space, under: Level | None, graph: Graph, replacement: Replacement) -> Level:
-    changed = _graph(graph, replacement)
-    owned = changed.closure(replacement.paths)
-    if len(replacement.definitions) > len(replacement.paths):
-        owned |= replacement.definitions.keys()
-    return Level(owner, under, changed, owned, replacement.definitions, replacement.renamed)
+    definitions = replacement.definitions
+    if replacement.constant:
+        changed, owned = graph.cut(replacement.paths)
+    else:
+        changed = _graph(graph, replacement)
+        owned = changed.closure(replacement.paths) | definitions.keys()
+    return Level(owner, under, changed, owned, definitions, replacement.renamed)
 
 
 def _as_seen(replacement: Replacement, names: Mapping[str, str | None]) -> Replacement:

@@ -91,7 +91,7 @@ def test_the_kernel_runs_on_the_operators_settings_unless_they_are_replaced(app)
 def test_replacing_the_settings_renews_what_knows_a_credential_and_nothing_else(app):
     child = app.derive({"config.settings": settings_from(ECHO)})
 
-    own = [path for path in ("llm.registry", "llm.selector", "kernel")]
+    own = ["llm.registry", "llm.selector", "kernel"]
     shared = ["config.operator", "network.transport", "llm.openai", "llm.litellm", "llm.catalogue"]
     assert all(at(child, path)() is not at(app, path)() for path in own)
     assert all(at(child, path)() is at(app, path)() for path in shared)
@@ -226,7 +226,7 @@ def test_constructing_a_container_reads_nothing(tmp_path, monkeypatch):
 
     app = ApplicationContainer()
 
-    with pytest.raises(ConfigurationError, match="missing.toml"):
+    with pytest.raises(ConfigurationError, match=r"missing\.toml"):
         app.kernel()
 
 
