@@ -2,12 +2,12 @@
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
 from kor_containers import load_settings
 from kor_core.settings import Settings
-from kor_core.settings.provenance import dotted
+from kor_core.settings.provenance import as_table, dotted
 
 __all__ = ["lines", "show"]
 
@@ -37,11 +37,10 @@ def lines(settings: Settings) -> Iterator[str]:
 
 def _written(value: Any) -> str:
     """Write a value as TOML, which agrees with JSON except in tables."""
-    if isinstance(value, Mapping):
-        table: Mapping[str, Any] = value
+    if (table := as_table(value)) is not None:
         pairs = (f"{dotted((key,))} = {_written(item)}" for key, item in table.items())
         return f"{{{', '.join(pairs)}}}"
     if isinstance(value, list):
-        items: list[Any] = value
+        items = cast("list[Any]", value)
         return f"[{', '.join(map(_written, items))}]"
     return json.dumps(value, ensure_ascii=False)
