@@ -12,6 +12,7 @@ from kor_core.testing.doubles import (
     ScriptedProvider,
     ScriptExhaustedError,
 )
+from kor_core.testing.proxy import ForwardProxy, Proxied
 from kor_core.testing.recording import Headers, Received
 from kor_core.testing.replies import Reply, ToolCall
 from kor_core.testing.script import ALWAYS, Scripted, When
@@ -21,7 +22,9 @@ __all__ = [
     "ALWAYS",
     "Call",
     "EchoProvider",
+    "ForwardProxy",
     "Headers",
+    "Proxied",
     "Received",
     "Reply",
     "Response",
