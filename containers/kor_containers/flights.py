@@ -7,7 +7,7 @@ finds recursion within a thread, deadlocks between threads, and tasks that wait 
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from threading import Lock, get_ident
 from typing import Any, Final, Protocol
 
@@ -16,9 +16,7 @@ from kor_core.errors import ContainerError
 __all__ = [
     "Flight",
     "current_flight",
-    "flying",
     "is_pending",
-    "note_route",
     "running_loop",
     "take_off",
 ]
@@ -70,8 +68,18 @@ class Flight:
         self._gate.acquire()
         self._callbacks: list[Callable[[], object]] = []
 
-    def land(self) -> None:
-        """Let everybody go on who waits."""
+    def embark(self) -> "Token[Flight | None]":
+        """Start building: what runs from now on is part of it."""
+        if self.wanted_by is not None:
+            self.wanted_by.waits_for = self
+        return _CURRENT.set(self)
+
+    def land(self, token: "Token[Flight | None]") -> None:
+        """The build has ended, well or not: let everybody go on who waits."""
+        _CURRENT.reset(token)
+        if self.wanted_by is not None:
+            self.wanted_by.waits_for = None
+        del _FLYING[self.goal]
         self.landed = True
         self._gate.release()
         self._call_back()
@@ -103,6 +111,12 @@ class Flight:
             self._call_back()
         await landed
         self._reraise(waiter)
+
+    def fail(self, error: Exception) -> None:
+        """Tell those who wait, and tell the error, once, on the way to what it happened."""
+        self.error = error
+        if not any(note.startswith(_NOTE) for note in getattr(error, "__notes__", ())):
+            error.add_note(_NOTE + " ← ".join(self.route()))
 
     def route(self) -> Iterator[str]:
         """The paths from what was asked for down to what is being built."""
@@ -147,6 +161,7 @@ def _settle(future: "asyncio.Future[None]") -> None:
         future.set_result(None)
 
 
+_NOTE: Final = "while building "
 _FLYING: Final[dict[Goal, Flight]] = {}
 _CURRENT: Final[ContextVar[Flight | None]] = ContextVar("kor_flight", default=None)
 
@@ -155,30 +170,6 @@ def take_off(flight: Flight) -> Flight:
     """Register a flight; the one that is under way to the same goal already, if there is one."""
     # setdefault is atomic: of many threads exactly one sees its own flight come back.
     return _FLYING.setdefault(flight.goal, flight)
-
-
-class flying:  # noqa: N801 # reads as the verb it is: with flying(flight)
-    """The time in which a flight is under way; landing is certain."""
-
-    __slots__ = ("_flight", "_token")
-
-    def __init__(self, flight: Flight) -> None:
-        self._flight = flight
-        if flight.wanted_by is not None:
-            flight.wanted_by.waits_for = flight
-
-    def __enter__(self) -> None:
-        self._token = _CURRENT.set(self._flight)
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        _CURRENT.reset(self._token)
-        flight = self._flight
-        if flight.wanted_by is not None:
-            flight.wanted_by.waits_for = None
-        if isinstance(error, Exception):
-            flight.error = error
-        del _FLYING[flight.goal]
-        flight.land()
 
 
 def current_flight() -> Flight | None:
@@ -198,16 +189,6 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-
-
-def note_route(error: Exception, flight: Flight) -> None:
-    """Tell the error, once, on the way to which binding it happened."""
-    if any(note.startswith(_NOTE) for note in getattr(error, "__notes__", ())):
-        return
-    error.add_note(_NOTE + " ← ".join(flight.route()))
-
-
-_NOTE: Final = "while building "
 
 
 def is_pending(result: Any) -> bool:

@@ -15,9 +15,7 @@ from kor_containers.definitions import (
 from kor_containers.flights import (
     Flight,
     current_flight,
-    flying,
     is_pending,
-    note_route,
     running_loop,
     take_off,
 )
@@ -105,13 +103,15 @@ class Cell(Source):
         return self.value
 
     def _fly(self, flight: Flight) -> None:
+        token = flight.embark()
         try:
-            with flying(flight):
-                if self.value is MISSING:
-                    self._build(flight)
+            if self.value is MISSING:
+                self._build(flight)
         except Exception as error:
-            note_route(error, flight)
+            flight.fail(error)
             raise
+        finally:
+            flight.land(token)
 
     def _build(self, flight: Flight) -> None:
         recipe = self._recipe()
@@ -136,13 +136,15 @@ class Cell(Source):
                 await under_way.wait_async(wanted_by)
 
     async def _afly(self, flight: Flight, loop: asyncio.AbstractEventLoop) -> None:
+        token = flight.embark()
         try:
-            with flying(flight):
-                if self.value is MISSING:
-                    await self._build_async(flight, loop)
+            if self.value is MISSING:
+                await self._build_async(flight, loop)
         except Exception as error:
-            note_route(error, flight)
+            flight.fail(error)
             raise
+        finally:
+            flight.land(token)
 
     async def _build_async(self, flight: Flight, loop: asyncio.AbstractEventLoop) -> None:
         recipe = self._recipe()

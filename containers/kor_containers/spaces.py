@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from itertools import count
 from threading import RLock
-from typing import Any, Final, Protocol
-from weakref import WeakSet
+from typing import Any, Final, Protocol, cast
+from weakref import ref
 
 from dependency_injector import providers
 
@@ -25,7 +25,9 @@ from kor_core.suggestions import did_you_mean, listed
 __all__ = ["Handle", "RootSpace", "Space", "Views"]
 
 _NUMBERS: Final = count(1)
-_NOTHING: Final[dict[str, Definition]] = {}
+_NOTHING: Final = Replacement({}, ())
+_NO_NAMES: Final[dict[str, str]] = {}
+_NO_ARGUMENTS: Final[dict[str, Any]] = {}
 
 
 class Handle(Protocol):
@@ -57,6 +59,7 @@ class Space:
         "_scope",
         "_views",
         "_visible",
+        "checked",
         "closed",
         "generation",
         "handles",
@@ -64,20 +67,25 @@ class Space:
         "lock",
         "parent",
         "replacement",
+        "root",
     )
 
-    def __init__(self, parent: "Space | None", views: Views) -> None:
+    def __init__(
+        self, parent: "Space | None", root: "RootSpace | None", views: Views, given: Replacement
+    ) -> None:
         self.parent = parent
+        self.replacement = given
+        self.root: RootSpace = cast("RootSpace", self) if root is None else root
         # One lock for a family: an override reaches all descendants at once. It is held for
         # bookkeeping only, never while anything is built or closed.
-        self.lock: RLock = RLock() if parent is None else parent.lock
+        self.lock: RLock = RLock() if root is None else root.lock
         self.handles: dict[str, Handle] = {}
-        self.levels: list[tuple[Override, Level]] = []
-        self.replacement = Replacement(_NOTHING, ())
+        self.levels: tuple[tuple[Override, Level], ...] = ()
+        self.checked = parent is not None and parent.checked
         self.closed = False
         self.generation = 0
         self._ground: Level | None = None
-        self._children: WeakSet[Space] | None = None
+        self._children: set[ref[Space]] | None = None
         self._scope: Scope | None = None
         self._views = views
         self._visible: dict[str, Any] = {}
@@ -86,28 +94,27 @@ class Space:
 
     @property
     def ground(self) -> Level:
-        """What the container is without overrides."""
-        assert self._ground is not None  # noqa: S101 # set where the space is made
-        return self._ground
+        """What the container is without overrides; made when something is asked of it."""
+        ground = self._ground
+        if ground is None:
+            with self.lock:
+                ground = self._ground = self._ground or self._grounded()
+        return ground
 
     @property
     def top(self) -> Level:
         """What the container is now."""
-        return self.levels[-1][1] if self.levels else self.ground
+        levels = self.levels
+        return levels[-1][1] if levels else self.ground
 
     @property
     def children(self) -> "list[Space]":
         """The living containers derived from this one."""
-        return [] if self._children is None else list(self._children)
+        known = self._children
+        return [] if known is None else [item for held in list(known) if (item := held()) is not None]
 
-    @property
-    def root(self) -> "RootSpace":
-        """The space of the container that was declared."""
-        space = self
-        while space.parent is not None:
-            space = space.parent
-        assert isinstance(space, RootSpace)  # noqa: S101 # only a root has no parent
-        return space
+    def _grounded(self) -> Level:
+        return _level(self, None, self.declared_below().graph, self.replacement)
 
     def below(self) -> Level:
         """The level that the ground of a derived container stands on."""
@@ -148,7 +155,7 @@ class Space:
         return self.give(path, None)
 
     def give(
-        self, path: str, handle: Handle | None, args: Any = (), kwargs: Mapping[str, Any] = _NOTHING
+        self, path: str, handle: Handle | None, args: Any = (), kwargs: Mapping[str, Any] = _NO_ARGUMENTS
     ) -> Any:
         """What a binding gives now; a handle may remember it if that is for good."""
         while True:
@@ -197,14 +204,13 @@ class Space:
         with self.lock:
             self._open()
             replacement = self._read(given, self.ground)
-            child = Space(self, self._views)
-            child.replacement = replacement
-            child._ground = _level(child, None, self.ground.graph, replacement)
+            child = Space(self, self.root, self._views, replacement)
+            children = self._children
+            if children is None:
+                children = self._children = set()
+            children.add(ref(child, children.discard))
             for override, _ in self.levels:
                 child._follow(override)
-            if self._children is None:
-                self._children = WeakSet()
-            self._children.add(child)
         return child
 
     def override(self, given: Mapping[str, Any], entered: Any = None) -> Override:
@@ -212,13 +218,15 @@ class Space:
         called_from = caller()
         with self.lock:
             self._open()
-            replacement = self._read(given, self.top)
+            top = self.top
+            replacement = self._read(given, top)
             override = Override(self, replacement, dict(given), called_from, entered)
-            level = _level(self, self.top, self.top.graph, replacement)
-            self.levels.append((override, level))
+            level = _level(self, top, top.graph, replacement)
+            self.levels += ((override, level),)
             self._changed(level.owned or ())
-            for child in self.children:
-                child._follow(override)
+            if self._children:
+                for child in self.children:
+                    child._follow(override)
         return override
 
     def end(self, override: Override) -> None:
@@ -232,12 +240,14 @@ class Space:
 
     def _read(self, given: Mapping[str, Any], level: Level) -> Replacement:
         known = level.graph.edges
-        missing = [path for path in given if path not in known]
-        if missing:
-            raise self.root.unknown(missing)
-        if not any(isinstance(value, providers.Provider) for value in given.values()):
-            return Replacement({path: Constant(given[path]) for path in given}, tuple(given))
-        return self._read_providers(given, level)
+        definitions: dict[str, Definition] = {}
+        for path, value in given.items():
+            if path not in known:
+                raise self.root.unknown([path for path in given if path not in known])
+            if isinstance(value, providers.Provider):
+                return self._read_providers(given, level)
+            definitions[path] = Constant(value)
+        return Replacement(definitions, tuple(definitions), _NO_NAMES, True)  # noqa: FBT003 # hot
 
     def _read_providers(self, given: Mapping[str, Any], level: Level) -> Replacement:
         definitions: dict[str, Definition] = {}
@@ -278,7 +288,7 @@ class Space:
     def _follow(self, override: Override) -> None:
         level = self._following(override, self.top)
         if level is not None:
-            self.levels.append((override, level))
+            self.levels += ((override, level),)
         self._changed(self.handles)
         for child in self.children:
             child._follow(override)
@@ -343,7 +353,7 @@ class Space:
     def _take_out(self, position: int) -> list[Built]:
         override, level = self.levels[position]
         above = self.levels[position + 1 :]
-        del self.levels[position:]
+        self.levels = self.levels[:position]
         built = level.end()
         changed = set(override.replacement.paths)
         for other, old in above:
@@ -354,7 +364,7 @@ class Space:
                 built += old.end()
             else:
                 built += old.settle(fresh, dropped)
-                self.levels.append((other, old))
+                self.levels += ((other, old),)
         return built
 
     def _again(self, override: Override) -> Level | None:
@@ -404,19 +414,11 @@ class RootSpace(Space):
     __slots__ = ("_names", "_natives", "_prefixes", "bindings")
 
     def __init__(self, views: Views) -> None:
-        super().__init__(None, views)
+        super().__init__(None, None, views, _NOTHING)
         self._natives: dict[str, providers.Provider[Any]] = {}
         self.bindings: dict[str, providers.Provider[Any]] = {}
         self._names: dict[int, str] = {}
         self._prefixes: dict[int, str] = {}
-
-    @property
-    def ground(self) -> Level:
-        """What was declared; read when something is first asked for."""
-        if self._ground is None:
-            with self.lock:
-                self._ground = self._ground or self._declared()
-        return self._ground
 
     def adopt(self, bindings: Mapping[str, providers.Provider[Any]]) -> None:
         """Take bindings in, and put in force the overrides that were declared on them."""
@@ -455,7 +457,7 @@ class RootSpace(Space):
             path=paths[0],
         )
 
-    def _declared(self) -> Level:
+    def _grounded(self) -> Level:
         reader = Reader(self.name_of, self.prefix_of)
         for path, provider in self.bindings.items():
             reader.declare(path, provider)
@@ -469,8 +471,9 @@ class RootSpace(Space):
 
     def _changed(self, paths: Any) -> None:
         super()._changed(paths)
-        for path, provider in self._natives.items():
-            self._lead(path, provider)
+        if self._natives:
+            for path, provider in self._natives.items():
+                self._lead(path, provider)
 
     def _lead(self, path: str, provider: providers.Provider[Any]) -> None:
         if any(level.owned and path in level.owned for _, level in self.levels):
