@@ -114,6 +114,20 @@ def test_strategies(strategy: str):
     assert purpose.model == ""
 
 
+def test_plugins_are_named_by_module_and_class():
+    plugins = settings_from({"plugins": {"modules": ["my_pkg.plugin:MyPlugin"]}}).plugins
+
+    assert plugins.modules == ("my_pkg.plugin:MyPlugin",)
+
+
+def test_settings_can_be_built_in_code():
+    model = ModelSettings(provider="echo", model="m")
+    built = Settings(llm=LLMSettings(default=model))
+
+    assert built == settings_from({"llm": {"default": {"provider": "echo", "model": "m"}}})
+    assert not built.unconfigured
+
+
 def test_home_is_expanded_in_paths_of_files(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HOME", "/home/kor")
 

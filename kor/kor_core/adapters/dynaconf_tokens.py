@@ -93,8 +93,7 @@ class _Printed:
     def __str__(self) -> str:
         missing: Any = self
         # jinja2's own way to say which name is missing, for those who derive from Undefined
-        text: str = missing._fail_with_undefined_error()  # noqa: SLF001
-        return text
+        return str(missing._fail_with_undefined_error())  # noqa: SLF001
 
 
 # Tests such as {% if env.X %} and default() keep working: only printing fails.
@@ -136,7 +135,7 @@ class _Work:
 
     def _unknown(self, token: str, text: str, path: KeyPath) -> Any:
         # Nearer than names usually need be: texts such as "@all users" are no slips of the pen.
-        near = get_close_matches(token, _dynaconf.converters, n=1, cutoff=0.75)
+        near = get_close_matches(token, list[str](_dynaconf.converters), n=1, cutoff=0.75)
         if near:
             message = f"There is no token '{token}'. Text that begins so is written '@str {token}'."
             self._fails(path, message, near[0])

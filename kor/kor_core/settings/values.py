@@ -16,6 +16,7 @@ from pydantic import (
     SecretStr,
     SerializationInfo,
     Strict,
+    WithJsonSchema,
 )
 
 from kor_core.redaction import MASK, Secret, guarded, is_secret_name
@@ -117,7 +118,11 @@ def expanded(path: Path) -> Path:
 
 
 Text = Annotated[str, Strict(), AfterValidator(_not_blank)]
-Texts = Annotated[tuple[Text, ...], BeforeValidator(_one_or_more)]
+Texts = Annotated[
+    tuple[Text, ...],
+    BeforeValidator(_one_or_more),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"items": {"type": "string"}, "type": "array"}]}),
+]
 Reference = Text
 Target = Annotated[Text, AfterValidator(_is_target)]
 Strategy = Annotated[Text, AfterValidator(_is_strategy)]
