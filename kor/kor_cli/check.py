@@ -2,11 +2,10 @@
 
 import argparse
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 
 from kor_cli.failure import MISCONFIGURED
-from kor_containers import create_container, load_settings
+from kor_containers import ApplicationContainer, load_settings
 from kor_core.errors import KorError, ProviderNotFoundError
 from kor_core.llm.base import BaseLLMModel
 from kor_core.llm.handle import ModelHandle
@@ -39,9 +38,10 @@ class Finding:
 
 def check(options: argparse.Namespace) -> int:
     """Print what was found, and tell by the exit code whether something is wrong."""
-    with closing(create_container(load_settings(options.config))) as app:
-        # Without the kernel, which stops at the first wrong name: all is to be found at once.
-        found = list(findings(app.config.settings(), app.llm.registry(), app.llm.selector()))
+    settings = load_settings(options.config)
+    # create_container() would stop at the first wrong names; here all is to be found at once.
+    with ApplicationContainer() as bare, bare.derive({"config.operator": settings}) as app:
+        found = list(findings(settings, app.llm().registry(), app.llm().selector()))
     for finding in found:
         print(finding)
     return MISCONFIGURED if any(finding.wrong for finding in found) else 0

@@ -1,5 +1,6 @@
 """A provider whose behaviour the test chooses, and the command as a process."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -75,7 +76,7 @@ def stub(clean_machine: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (clean_machine / "stub_plugin.py").write_text(PLUGIN)
     (clean_machine / "config.toml").write_text(CONFIG)
     monkeypatch.syspath_prepend(str(clean_machine))
-    monkeypatch.setenv("PYTHONPATH", str(clean_machine))
+    monkeypatch.setenv("PYTHONPATH", str(clean_machine), prepend=os.pathsep)
     monkeypatch.delitem(sys.modules, "stub_plugin", raising=False)
     return clean_machine
 

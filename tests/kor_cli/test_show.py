@@ -49,7 +49,7 @@ def test_secrets_are_masked_wherever_they_stand(capsys: pytest.CaptureFixture[st
 def test_what_is_shown_is_toml_that_means_the_same():
     given = {
         "llm": {
-            "default": {"provider": "echo", "model": 'quo"te', "stop": ["\n", "ü"]},
+            "default": {"provider": "echo", "model": 'quo"te', "stop": ["END", "ü"]},
             "providers": {"openai": {"extra": {"a.b": [{"c d": 1}, {}], "flag": True}}},
             "purposes": {"gpt-4.1": {"model": "echo:x"}},
         }
