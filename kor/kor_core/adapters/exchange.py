@@ -69,8 +69,8 @@ class Exchange:
     requests: int = 0
     host: str = ""
     status: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    body: bytes = field(default=b"", repr=False)
     failure: Failure | None = None
 
     def started(self, host: str) -> None:

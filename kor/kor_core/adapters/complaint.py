@@ -1,0 +1,134 @@
+"""What a vendor's HTTP answer says about a failure: its words, codes, waiting time and id."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+from kor_core.adapters.shapes import is_sequence, is_table
+
+__all__ = ["Complaint", "complaint_of", "request_id_of", "retry_after_of", "shortened"]
+
+_LONGEST: Final = 500
+_REQUEST_IDS: Final = (
+    "x-request-id",  # OpenAI and most that speak like it
+    "request-id",  # Anthropic
+    "apim-request-id",  # Azure
+    "x-amzn-requestid",  # AWS
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """An error as the vendor words it.
+
+    Args:
+        words: its message; empty when there is none.
+        codes: what it calls the failure, the most exact first.
+        status: the status it gives inside the body, for answers whose own status is 200.
+        retry_after: seconds to wait, where the body says so.
+    """
+
+    words: str = ""
+    codes: tuple[str, ...] = ()
+    status: int | None = None
+    retry_after: float | None = None
+
+
+def complaint_of(body: bytes | object) -> Complaint:
+    """Read the body of a failed answer, whichever vendor wrote it.
+
+    >>> complaint_of(b'{"error": {"message": "No such key.", "code": "invalid_api_key"}}')
+    Complaint(words='No such key.', codes=('invalid_api_key',), status=None, retry_after=None)
+    """
+    whole = _parsed(body) if isinstance(body, bytes) else body
+    if is_sequence(whole) and whole:  # Gemini wraps the errors of streams
+        whole = whole[0]
+    error = (whole.get("error") or whole) if is_table(whole) else whole
+    if not is_table(error):
+        return Complaint(shortened(error) if isinstance(error, str) else "")
+    words = error.get("message") or error.get("detail") or ""
+    number = error.get("code")
+    return Complaint(
+        shortened(words if isinstance(words, str) else json.dumps(words)),
+        tuple(_codes(error)),
+        number if isinstance(number, int) else None,
+        _retry_delay(error),
+    )
+
+
+def _parsed(body: bytes) -> Any:
+    text = body.decode("utf-8", "replace").strip()
+    try:
+        return json.loads(text)
+    except ValueError:
+        # A page for people, of a proxy or a wrong address, says nothing that helps.
+        return "" if text.startswith("<") else text
+
+
+def _codes(error: Mapping[str, Any]) -> Iterator[str]:
+    for name in ("code", "type", "status"):
+        if isinstance(value := error.get(name), str):
+            yield value
+        if name == "code":
+            yield from (d["reason"] for d in _details(error) if isinstance(d.get("reason"), str))
+
+
+def _details(error: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    details = error.get("details")
+    for detail in details if is_sequence(details) else ():
+        if is_table(detail):
+            yield detail
+
+
+def _retry_delay(error: Mapping[str, Any]) -> float | None:
+    """Read Gemini's ``RetryInfo``, such as ``{"retryDelay": "17s"}``."""
+    for detail in _details(error):
+        delay = detail.get("retryDelay")
+        if isinstance(delay, str) and delay.endswith("s"):
+            return _seconds(delay[:-1])
+    return None
+
+
+def shortened(text: str) -> str:
+    """Return a vendor's words on one line of bearable length."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+
+
+def request_id_of(headers: Mapping[str, str]) -> str | None:
+    """Return the vendor's id of the request."""
+    return next((headers[name] for name in _REQUEST_IDS if headers.get(name)), None)
+
+
+def retry_after_of(headers: Mapping[str, str]) -> float | None:
+    """Return how many seconds to wait, from ``retry-after-ms`` or ``retry-after``.
+
+    >>> retry_after_of({"retry-after-ms": "1500"}), retry_after_of({"retry-after": "2"})
+    (1.5, 2.0)
+    """
+    if (milliseconds := _seconds(headers.get("retry-after-ms", ""))) is not None:
+        return milliseconds / 1000
+    value = headers.get("retry-after", "")
+    seconds = _seconds(value)
+    return _until(value) if seconds is None else seconds
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return max(seconds, 0.0) if seconds < float("inf") else None
+
+
+def _until(date: str) -> float | None:
+    try:
+        moment = parsedate_to_datetime(date)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:  # HTTP dates are in GMT, and -0000 says nothing about the zone
+        moment = moment.replace(tzinfo=UTC)
+    return max((moment - datetime.now(UTC)).total_seconds(), 0.0)
