@@ -439,6 +439,19 @@ def test_a_process_with_variables_of_dynaconf_loads_the_same(place: Place):
     assert in_a_process(place, code) == in_a_process(place, code, **HOST)
 
 
+def test_a_variable_that_breaks_dynaconf_itself_is_named(place: Place):
+    path = place.write("config.toml", model("m") + "stop = ['a', '@upper b']")
+    code = (
+        "from kor_core.adapters.dynaconf import load_settings\n"
+        "try: load_settings()\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    shown = in_a_process(place, code, REDIS_PORT_FOR_DYNACONF="many")
+
+    assert shown.startswith(f"ConfigurationError {path}:4: llm.default.stop: dynaconf, ")
+    assert "REDIS_PORT_FOR_DYNACONF" in shown
+
+
 def test_neither_the_environment_nor_the_disk_is_written(place: Place):
     path = place.write("config.toml", model("m") + "seed = '@int 5'")
     before = dict(os.environ), sorted(place.cwd.parent.rglob("*")), path.read_bytes()

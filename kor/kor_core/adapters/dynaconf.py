@@ -20,10 +20,10 @@ from kor_core.errors import ConfigurationError, Problem
 from kor_core.settings.document import Settings, settings_of
 from kor_core.settings.environment import matched, typed
 from kor_core.settings.problems import problem_at, step
-from kor_core.settings.provenance import Sourced, as_list, as_table, paths_of
+from kor_core.settings.provenance import KeyPath, Sourced, as_list, as_table, paths_of
 from kor_core.settings.toml import read_toml
 from kor_core.settings.values import expanded
-from kor_core.suggestions import nearest
+from kor_core.suggestions import listed, nearest
 
 __all__ = ["load_settings"]
 
@@ -212,10 +212,13 @@ def _resolved(source: Sourced, environ: Mapping[str, str]) -> tuple[Sourced, lis
         for path in paths_of(source.data)
         if path[-1].lower().startswith("dynaconf_")
     ]
-    if not _has_tokens(source.data):
+    token = next(_tokens(source.data, ()), None)
+    if token is None:
         return source, problems
-    from kor_core.adapters.dynaconf_tokens import resolved
-
+    try:
+        from kor_core.adapters.dynaconf_tokens import resolved
+    except ValueError:  # dynaconf reads variables of its own when imported, some as numbers
+        return source, [*problems, problem_at(token, _unusable(), source)]
     values, unresolved = resolved(source, environ)
     return values, [*problems, *unresolved]
 
@@ -223,11 +226,19 @@ def _resolved(source: Sourced, environ: Mapping[str, str]) -> tuple[Sourced, lis
 _NO_DYNACONF_KEYS = "dynaconf's own merging is not used: tables merge and lists replace."
 
 
-def _has_tokens(value: Any) -> bool:
-    if isinstance(value, str):
-        return value.startswith("@")
-    items = as_list(value) or (as_table(value) or {}).values()
-    return any(map(_has_tokens, items))
+def _unusable() -> str:
+    names = [name for name in os.environ if name.endswith("_FOR_DYNACONF")]
+    return f"dynaconf, which resolves tokens, cannot be imported. Unset {listed(names)}."
+
+
+def _tokens(value: Any, path: KeyPath) -> Iterator[KeyPath]:
+    """Yield the paths of texts that may be tokens."""
+    if isinstance(value, str) and value.startswith("@"):
+        yield path
+    for item in as_list(value) or ():
+        yield from _tokens(item, path)
+    for name, item in (as_table(value) or {}).items():
+        yield from _tokens(item, (*path, name))
 
 
 # --- files that the configuration names ---------------------------------------------------
