@@ -14,17 +14,21 @@
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Self, overload
 
 from dependency_injector import containers, providers
+from dependency_injector.errors import Error
 
 from kor_containers.bindings import Binding, Derived, DerivedNative
 from kor_containers.definitions import Definable
+from kor_containers.explanation import Explanation, explain
 from kor_containers.overriding import Override
 from kor_containers.reading import bindings_of
 from kor_containers.spaces import RootSpace, Space
-from kor_containers.validation import Report, validate
+from kor_containers.validation import Report
 from kor_core.errors import ContainerError
+from kor_core.suggestions import did_you_mean, listed
 
 __all__ = ["KorContainer", "KorInstance"]
 
@@ -64,7 +68,19 @@ class Operations:
         Raises:
             InvalidContainerError: all problems at once.
         """
-        return validate(_place(self)[0])
+        return _place(self)[0].validate()
+
+    def why(self, path: str) -> Explanation:
+        """Explain what a binding is built from, who replaced what, what exists and whose it is.
+
+        Args:
+            path: the binding, such as ``"llm.selector"``.
+
+        Raises:
+            ContainerError: the path names no binding.
+        """
+        space, prefix = _place(self)
+        return explain(space, prefix + path)
 
     def close(self) -> None:
         """Close what this container built, the last built first; living children before.
@@ -114,7 +130,7 @@ class KorInstance(Operations, containers.DynamicContainer):
         Raises:
             ContainerError: a path names no binding; nothing was changed.
         """
-        given = overriding if isinstance(overriding, Mapping) else overriding.providers
+        given = overriding if isinstance(overriding, Mapping) else _contents(overriding)
         space, prefix = _place(self)
         return space.override(_absolute(prefix, given), self)
 
@@ -122,7 +138,33 @@ class KorInstance(Operations, containers.DynamicContainer):
         """Replace bindings by name, all or none, until the block or the override ends."""
         if self._space is None:
             return super().override_providers(**overriding_providers)
-        return self.override(overriding_providers)
+        return self.override(_flat(overriding_providers))
+
+    def reset_last_overriding(self) -> None:
+        """End the override that began last.
+
+        Raises:
+            dependency_injector.errors.Error: there is none.
+        """
+        in_force = self._in_force()
+        if not in_force:
+            raise Error(f"Container {self} is not overridden")
+        in_force[-1].end()
+
+    def reset_override(self) -> None:
+        """End every override. How the container is composed stays as it was declared."""
+        for override in reversed(self._in_force()):
+            override.end()
+        for provider in self.providers.values():
+            _reset(provider)
+
+    def _in_force(self) -> list[Override]:
+        space, prefix = _place(self)
+        return [
+            override
+            for override in space.overrides()
+            if any(path.startswith(prefix) for path in override.replacement.paths)
+        ]
 
     # --- belonging ------------------------------------------------------------------------
 
@@ -197,6 +239,29 @@ class KorMeta(type(containers.DeclarativeContainer)):  # type: ignore[misc] # a 
         return isinstance(declared, type) and issubclass(declared, cls)
 
 
+def _contents(container: Any) -> Mapping[str, Any]:
+    return _flat(container.providers)
+
+
+def _flat(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The leaf bindings of what was handed in, containers in it included."""
+    flat: dict[str, Any] = {}
+    for name, value in given.items():
+        if isinstance(value, providers.Container):
+            flat |= {f"{name}.{path}": item for path, item in bindings_of(value)}
+        elif isinstance(value, containers.DynamicContainer):
+            flat |= {f"{name}.{path}": item for path, item in bindings_of(value)}
+        else:
+            flat[name] = value
+    return flat
+
+
+def _reset(provider: providers.Provider[Any]) -> None:
+    """Undo a user's overrides of native providers; a dependency's are its composition."""
+    if not isinstance(provider, Binding | providers.Dependency | providers.Container):
+        provider.reset_override()
+
+
 class _Override:
     """``override``: of a living container, and dependency-injector's own on the class."""
 
@@ -209,7 +274,24 @@ class _Override:
         self, instance: containers.Container, owner: Any
     ) -> Callable[[Mapping[str, Any] | containers.Container], Override]: ...
     def __get__(self, instance: object, owner: Any) -> Any:
-        return super(KorContainer, owner).override
+        return partial(_override_class, owner)
+
+
+def _override_class(container: Any, overriding: Any) -> None:
+    """Override the bindings of a class, and refuse names that it has not.
+
+    Raises:
+        ContainerError: a name is no binding of the class; nothing was changed.
+    """
+    for name in overriding.cls_providers:
+        if name not in container.providers:
+            known = sorted(container.providers)
+            raise ContainerError(
+                f"No binding '{name}' in {container.__name__}. Bindings: {listed(known)}."
+                f"{did_you_mean(name, known)}",
+                path=name,
+            )
+    containers.DeclarativeContainer.override.__func__(container, overriding)
 
 
 class KorContainer(Operations, containers.DeclarativeContainer, metaclass=KorMeta):
@@ -234,6 +316,15 @@ class KorContainer(Operations, containers.DeclarativeContainer, metaclass=KorMet
         container = super().__new__(cls, **overriding_providers)
         container.adopt()
         return container
+
+    @classmethod
+    def reset_override(cls) -> None:
+        """Undo the overrides of the class; how it is composed stays."""
+        cls.overridden = ()
+        for provider in cls.providers.values():
+            if isinstance(provider, Binding):
+                provider.reset_override()
+            _reset(provider)
 
 
 def _contain(space: RootSpace, container: Any, prefix: str) -> None:
@@ -273,7 +364,8 @@ def _attribute(view: KorInstance, space: Space, name: str) -> Any:
     if made is None:
         provider = declared.providers.get(name)
         if provider is None:
-            raise AttributeError(_misspelt(declared, name))
+            known = sorted(declared.providers)
+            raise AttributeError(f"No binding '{name}'.{did_you_mean(name, known)}")
         value = _handle(space, f"{view._prefix}{name}", provider)
     else:
         value = made(view, declared)

@@ -141,6 +141,19 @@ class Level:
                 path = level.renamed.get(path, path)
                 level = level.under or level.owner.below()
 
+    def holder(self, path: str) -> "tuple[Level, str]":
+        """The level that an object lives on, with the path it has there."""
+        level = self
+        while level.owned is not None:
+            if path not in level.owned:
+                path = level.renamed.get(path, path)
+                level = level.under or level.owner.below()
+            elif isinstance(level.definition(path), Inherited):
+                level = level.owner.below()
+            else:
+                break
+        return level, path
+
     def definition(self, path: str) -> Definition:
         """How the binding is defined for this level."""
         level = self

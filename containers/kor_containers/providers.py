@@ -34,11 +34,13 @@ from kor_containers.definitions import (
     Need,
     Read,
     Recipe,
+    Undefined,
 )
 from kor_containers.reading import ScopeOf
+from kor_containers.spaces import Space
 from kor_core.errors import ContainerError
 
-__all__ = ["Alias", "Object", "ScopeOf", "Singleton"]
+__all__ = ["Alias", "Dependency", "Object", "ScopeOf", "Singleton"]
 
 T = TypeVar("T")
 
@@ -200,6 +202,93 @@ class Alias(Binding[T]):
         """What it stands for, and what overrides it."""
         yield self._target
         yield from self.overridden
+
+
+class Dependency(Binding[T]):
+    """Something a container needs and does not make: whoever holds the container binds it.
+
+    It is dependency-injector's ``Dependency`` with two differences: what depends on it follows
+    when it is overridden, and a replacement of another type is reported by ``validate()``
+    instead of being refused.
+
+    Args:
+        instance_of: the class that is expected; protocols and unions are fine, too.
+        default: an object or provider for when nobody binds it; None for no default.
+
+    >>> from dependency_injector.providers import Container
+    >>> from kor_containers.container import KorContainer
+    >>> class Mail(KorContainer):
+    ...     host = Dependency(instance_of=str)
+    ...     greeting = Singleton("EHLO {}".format, host)
+    >>> class App(KorContainer):
+    ...     mail = Container(Mail, host="localhost")
+    >>> App().mail.greeting()
+    'EHLO localhost'
+    """
+
+    __slots__ = ("_bound", "_default", "_expected")
+
+    def __init__(self, instance_of: type[T] | Any = object, default: Any = None) -> None:
+        super().__init__()
+        self._expected = instance_of
+        self._default = default
+        self._bound: Any = None
+
+    @property
+    def instance_of(self) -> Any:
+        """The class that is expected."""
+        return self._expected
+
+    @property
+    def default(self) -> Any:
+        """What is given when nobody binds it."""
+        return self._default
+
+    @property
+    def is_defined(self) -> bool:
+        """Whether there is anything to give."""
+        return bool(self.overridden) or self._bound is not None or self._default is not None
+
+    def join(self, space: Space, path: str) -> tuple[providers.Provider[Any], ...]:
+        """Take what was declared as what it is bound to: that is composition, no override."""
+        declared = super().join(space, path)
+        self._bound = declared[-1] if declared else self._bound
+        return ()
+
+    def leave(self) -> None:
+        """Stay bound, while the container becomes part of another one."""
+        super().leave()
+        if self._bound is not None:
+            self._declared = (self._bound, *self._declared)
+
+    def define(self, read: Read) -> Definition:
+        """Another name for what it is bound to."""
+        expected = self._expected if isinstance(self._expected, type) else None
+        bound = self._default if self._bound is None else self._bound
+        if bound is None:
+            return Undefined(expected)
+        need = read(bound if isinstance(bound, providers.Provider) else _object(bound), "bound")
+        assert isinstance(need, Need)  # noqa: S101 # read() makes a need of every provider
+        return AliasDefinition(need.path, expected)
+
+    def copy_from(self, other: Self, memo: dict[int, Any]) -> None:
+        """Stay bound to the copy of what the other is bound to."""
+        super().copy_from(other, memo)
+        self._expected = other._expected
+        self._default = _copied(other._default, memo)
+        self._bound = _copied(other._bound, memo)
+
+    @property
+    def related(self) -> Iterator[providers.Provider[Any]]:
+        """What it is bound to, and what overrides it."""
+        for item in (self._bound, self._default):
+            if isinstance(item, providers.Provider):
+                yield item
+        yield from self.overridden
+
+
+def _object(value: Any) -> providers.Provider[Any]:
+    return providers.Object(value)
 
 
 def _copied(item: Any, memo: dict[int, Any]) -> Any:

@@ -23,6 +23,7 @@ from kor_containers.definitions import (
     ScopeNeed,
     Undefined,
 )
+from kor_containers.redirects import Redirect
 
 __all__ = ["Reader", "ScopeOf", "bindings_of"]
 
@@ -132,8 +133,8 @@ class Reader:
                 return Native(provider, tuple(self._references(path, provider)), declared)
 
     def _dependency(self, path: str, dependency: providers.Dependency[Any]) -> Definition:
-        # The stub says Optional for neither, and both are.
-        bound: Any = dependency.last_overriding or dependency.default
+        own = (item for item in reversed(dependency.overridden) if not isinstance(item, Redirect))
+        bound: Any = next(own, dependency.default)
         if bound is None:
             return Undefined(dependency.instance_of)
         return Alias(self.name(bound, path, "bound"), dependency.instance_of)
@@ -151,6 +152,8 @@ class Reader:
         if isinstance(provider, _OPAQUE):
             return
         for number, related in enumerate(provider.related):
+            if isinstance(related, Redirect):
+                continue
             yield related, self.name(related, path, str(number))
 
 

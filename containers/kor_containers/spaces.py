@@ -8,7 +8,7 @@ from weakref import ref
 
 from dependency_injector import providers
 
-from kor_containers.callers import caller
+from kor_containers.callers import Caller, caller
 from kor_containers.definitions import MISSING, Constant, Definable, Definition, Inherited
 from kor_containers.flights import current_flight
 from kor_containers.graph import Graph
@@ -18,6 +18,7 @@ from kor_containers.overriding import Override
 from kor_containers.reading import Reader
 from kor_containers.redirects import Redirect, redirect, unredirect
 from kor_containers.sources import Outdated, Provided, Source
+from kor_containers.validation import Report, validate
 from kor_core.errors import ContainerError
 from kor_core.scope import Scope
 from kor_core.suggestions import did_you_mean, listed
@@ -61,6 +62,7 @@ class Space:
         "_visible",
         "checked",
         "closed",
+        "derived_at",
         "generation",
         "handles",
         "levels",
@@ -84,6 +86,7 @@ class Space:
         self.checked = parent is not None and parent.checked
         self.closed = False
         self.generation = 0
+        self.derived_at: Caller | None = None
         self._ground: Level | None = None
         self._children: set[ref[Space]] | None = None
         self._scope: Scope | None = None
@@ -160,7 +163,7 @@ class Space:
         """What a binding gives now; a handle may remember it if that is for good."""
         while True:
             generation = self.generation
-            source = self._open().top.find(path)
+            source = self.ready().find(path)
             if isinstance(source, Provided):
                 return source.call(args, dict(kwargs))
             if args or kwargs:
@@ -176,7 +179,7 @@ class Space:
         """What a binding gives now, from async code."""
         while True:
             generation = self.generation
-            source = self._open().top.find(path)
+            source = self.ready().find(path)
             try:
                 value = await source.aget(current_flight())
             except Outdated:
@@ -192,19 +195,31 @@ class Space:
                 if generation == self.generation and not self.closed:
                     handle.value = value
 
-    def _open(self) -> "Space":
+    def open(self) -> "Space":
+        """The space itself; an error when its container is closed."""
         if self.closed:
             raise ContainerError("This container is closed. Create or derive another one.")
         return self
+
+    def ready(self) -> Level:
+        """The level to resolve from; the first time, after looking for what is wrong."""
+        top = self.open().top
+        if not self.checked:
+            self.validate()
+            self.checked = True
+        return top
 
     # --- deriving -------------------------------------------------------------------------
 
     def derive(self, given: Mapping[str, Any]) -> "Space":
         """A space in which these bindings are replaced; everything untouched is shared."""
+        called_from = caller()
         with self.lock:
-            self._open()
+            self.open()
+            self.root.reread()
             replacement = self._read(given, self.ground)
             child = Space(self, self.root, self._views, replacement)
+            child.derived_at = called_from
             children = self._children
             if children is None:
                 children = self._children = set()
@@ -217,7 +232,8 @@ class Space:
         """Replace these bindings in place, at once, until the override ends."""
         called_from = caller()
         with self.lock:
-            self._open()
+            self.open()
+            self.root.reread()
             top = self.top
             replacement = self._read(given, top)
             override = Override(self, replacement, dict(given), called_from, entered)
@@ -273,11 +289,11 @@ class Space:
         """The path of a provider that belongs to this container or to one it derives from."""
         if isinstance(provider, Definable):
             known = provider.whereabouts()
-            if known is not None and known[0] in self._lineage():
+            if known is not None and known[0] in self.lineage():
                 return known[1]
         return self.root.name_of(provider)
 
-    def _lineage(self) -> "Iterator[Space]":
+    def lineage(self) -> "Iterator[Space]":
         space: Space | None = self
         while space is not None:
             yield space
@@ -332,8 +348,16 @@ class Space:
 
     def overrides_of(self, path: str) -> list[Override]:
         """The overrides of a binding in force here, the last one last."""
-        own = (item for item, _ in self.levels if item.owner is self)
-        return [item for item in own if path in item.replacement.paths]
+        return [item for item in self.overrides() if path in item.replacement.paths]
+
+    def overrides(self) -> list[Override]:
+        """The overrides of this very container in force, the last one last."""
+        return [item for item, _ in self.levels if item.owner is self]
+
+    def validate(self) -> Report:
+        """Look for what is wrong with the container as it is now."""
+        self.root.reread()
+        return validate(self.root.ground, self.open().top)
 
     # --- ending ---------------------------------------------------------------------------
 
@@ -411,11 +435,12 @@ class RootSpace(Space):
         views: makes the containers that users see.
     """
 
-    __slots__ = ("_names", "_natives", "_prefixes", "bindings")
+    __slots__ = ("_names", "_natives", "_prefixes", "_read_with", "bindings")
 
     def __init__(self, views: Views) -> None:
         super().__init__(None, None, views, _NOTHING)
         self._natives: dict[str, providers.Provider[Any]] = {}
+        self._read_with: dict[str, tuple[providers.Provider[Any], ...]] = {}
         self.bindings: dict[str, providers.Provider[Any]] = {}
         self._names: dict[int, str] = {}
         self._prefixes: dict[int, str] = {}
@@ -430,7 +455,7 @@ class RootSpace(Space):
                 continue  # a second name of the same binding
             if isinstance(provider, Definable):
                 declared += [(path, item) for item in provider.join(self, path)]
-            elif not isinstance(provider, providers.Dependency):
+            else:
                 self._natives[path] = provider
         for path, item in declared:
             self.override({path: item})
@@ -458,16 +483,34 @@ class RootSpace(Space):
         )
 
     def _grounded(self) -> Level:
-        reader = Reader(self.name_of, self.prefix_of)
-        for path, provider in self.bindings.items():
-            reader.declare(path, provider)
+        reader = self._read_all()
         for path, provider in reader.nameless.items():
             if isinstance(provider, Definable) and provider.whereabouts() is None:
                 self._names[id(provider)] = path
                 provider.join(self, path)
         definitions = reader.definitions
-        graph = Graph({path: item.edges for path, item in definitions.items()})
-        return Level(self, None, graph, None, definitions, {})
+        return Level(self, None, _edges(definitions), None, definitions, {})
+
+    def _read_all(self) -> Reader:
+        reader = Reader(self.name_of, self.prefix_of)
+        for path, provider in self.bindings.items():
+            reader.declare(path, provider)
+        self._read_with = {path: provider.overridden for path, provider in self._natives.items()}
+        return reader
+
+    def reread(self) -> None:
+        """See what native bindings were overridden with since, behind our back."""
+        if self._natives and self._ground is not None and self._overridden_since():
+            ground = self._ground
+            definitions = {**ground.definitions, **self._read_all().definitions}
+            ground.graph, ground.definitions = _edges(definitions), definitions
+
+    def _overridden_since(self) -> bool:
+        return any(
+            provider.overridden != self._read_with[path]
+            and not any(isinstance(item, Redirect) for item in provider.overridden)
+            for path, provider in self._natives.items()
+        )
 
     def _changed(self, paths: Any) -> None:
         super()._changed(paths)
@@ -483,6 +526,10 @@ class RootSpace(Space):
 
 
 # --- levels and graphs --------------------------------------------------------------------
+
+
+def _edges(definitions: Mapping[str, Definition]) -> Graph:
+    return Graph({path: item.edges for path, item in definitions.items()})
 
 
 def _graph(graph: Graph, replacement: Replacement) -> Graph:

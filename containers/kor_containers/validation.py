@@ -9,10 +9,9 @@ from dependency_injector import providers
 
 from kor_containers.definitions import Alias, Constant, Definition, Native, Recipe, Undefined
 from kor_containers.levels import Level
-from kor_containers.spaces import Space
 from kor_core.errors import ContainerError
 
-__all__ = ["Finding", "Report", "validate"]
+__all__ = ["Finding", "InvalidContainerError", "Report", "validate"]
 
 Kind = Literal["missing", "cycle", "arguments", "type", "stale"]
 
@@ -72,16 +71,19 @@ class InvalidContainerError(ContainerError):
         self.report = report
 
 
-def validate(space: Space, level: Level | None = None) -> Report:
+def validate(declared: Level, level: Level) -> Report:
     """Look at a container as it is now.
+
+    Args:
+        declared: the ground of the container as it was declared.
+        level: the level that is in force.
 
     Raises:
         InvalidContainerError: there is a problem.
     """
-    level = space.top if level is None else level
     definitions = {path: level.definition(path) for path in level.graph.edges}
-    problems = [*_problems(level, definitions)]
-    report = Report(tuple(problems), tuple(_warnings(space, definitions)))
+    problems = tuple(_problems(level, definitions))
+    report = Report(problems, tuple(_warnings(declared, definitions)))
     if problems:
         raise InvalidContainerError(report)
     return report
@@ -135,16 +137,16 @@ def _declared_type(
         )
 
 
-def _warnings(space: Space, definitions: Mapping[str, Definition]) -> Iterator[Finding]:
+def _warnings(declared: Level, definitions: Mapping[str, Definition]) -> Iterator[Finding]:
     for path, definition in definitions.items():
         if isinstance(definition, Constant):
-            yield from _replacement(space, path, definition.value)
+            yield from _replacement(declared, path, definition.value)
         if isinstance(definition, Native):
             yield from _stale(path, definition)
 
 
-def _replacement(space: Space, path: str, value: Any) -> Iterator[Finding]:
-    declared = space.root.ground.definitions.get(path)
+def _replacement(ground: Level, path: str, value: Any) -> Iterator[Finding]:
+    declared = ground.definitions.get(path)
     expected = None if declared is None else declared.declared_type
     if expected is not None and not isinstance(value, expected):
         yield Finding(
