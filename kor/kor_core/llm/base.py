@@ -66,11 +66,14 @@ class Credentials:
             never reaches an endpoint that the configuration does not name.
         required: refuse ``get_model`` when there is neither a key nor a ``base_url``.
             (A ``base_url`` alone is a keyless local server.)
+        vendor: which of several vendors the model belongs to; empty where the provider has
+            but one. What an operator configured for one vendor serves no tenant at another.
     """
 
     key_variables: tuple[str, ...] = ()
     url_variables: tuple[str, ...] = ()
     required: bool = False
+    vendor: str = ""
 
 
 class BaseLLMProvider(ABC):

@@ -17,6 +17,7 @@ from kor_core.llm import credentials
 from kor_core.llm.base import BaseLLMModel, BaseLLMProvider
 from kor_core.llm.candidate import Candidate, refuse_unserved
 from kor_core.llm.catalogue import Catalogue, register
+from kor_core.llm.grants import Grants
 from kor_core.llm.handle import ModelHandle, Target
 from kor_core.llm.notice import say_offline
 from kor_core.llm.reference import Reference
@@ -143,7 +144,7 @@ class LLMRegistry:
             at = (*key, "provider" if model.provider == error.name else "model")
             problem = self._settings.problem(at, str(error))
             raise ConfigurationError([problem]) from error
-        return found
+        return tuple(self._grants().limited(found, model))
 
     def check(self) -> None:
         """Refuse a configuration that misspells a provider.
@@ -176,16 +177,19 @@ class LLMRegistry:
 
     def _config(self, candidate: Candidate) -> Config:
         provider, model = candidate.reference
-        wanted = self.get_provider(provider).credentials(model)
-        config = Config({**self._provider_values(provider), **candidate.settings})
+        wanted = self._grants().credentials(candidate.reference)
+        config = Config({**self._provider_values(candidate.reference), **candidate.settings})
         credentials.complete(config, wanted, os.environ)
         credentials.require(
             config, wanted, provider=provider, model=model, asked_by=self._asked_by(candidate)
         )
         return config
 
-    def _provider_values(self, provider: str) -> dict[str, Any]:
-        settings = self._settings.llm.providers.get(provider)
+    def _grants(self) -> Grants:
+        return Grants(self._settings, self.providers)
+
+    def _provider_values(self, reference: Reference) -> dict[str, Any]:
+        settings = self._grants().provider_settings(reference)
         if settings is None:
             return {}
         key = settings.api_key.get_secret_value() if settings.api_key else None

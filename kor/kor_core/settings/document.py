@@ -11,6 +11,7 @@ from kor_core.settings.llm import MODEL_MISSING, LLMSettings, ModelSettings, inh
 from kor_core.settings.problems import problem_at, problems_in
 from kor_core.settings.provenance import KeyPath, Sourced, as_table, copied, dotted, too_deep
 from kor_core.settings.tables import NetworkSettings, PluginSettings, StateSettings, Table
+from kor_core.settings.tenancy import Overlaid, Tenancy
 from kor_core.settings.values import plain
 from kor_core.suggestions import listed, nearest
 
@@ -54,7 +55,7 @@ class Settings(Table):
     state: StateSettings = Field(default_factory=StateSettings, description="Shared state.")
 
     _source: Sourced = PrivateAttr(default_factory=Sourced)
-    _tenant: str | None = PrivateAttr(default=None)
+    _tenancy: Tenancy | None = PrivateAttr(default=None)
 
     def model_post_init(self, context: Any) -> None:
         """Keep the sources that the values came from, where they are given as the context."""
@@ -70,7 +71,24 @@ class Settings(Table):
     @property
     def tenant(self) -> str | None:
         """The tenant these settings belong to; None for the application's own."""
-        return self._tenant
+        return self._tenancy.tenant if self._tenancy else None
+
+    @property
+    def tenancy(self) -> Tenancy | None:
+        """What is the tenant's own in these settings; None for the application's."""
+        return self._tenancy
+
+    @property
+    def source(self) -> Sourced:
+        """What files, variables or a mapping gave; values are as they stand there, unmasked."""
+        return self._source
+
+    def with_tenancy(self, tenancy: Tenancy, llm: LLMSettings) -> Self:
+        """Return a tenant's settings: these, with other models; all else is the same object."""
+        copy = self.model_copy(update={"llm": llm})
+        copy._tenancy = tenancy  # noqa: SLF001  # of the same class
+        copy._source = Overlaid(tenancy)  # noqa: SLF001  # of the same class
+        return copy
 
     @property
     def unconfigured(self) -> bool:

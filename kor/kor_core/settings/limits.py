@@ -1,0 +1,147 @@
+"""What a tenant's overlay may say: everything else is the operator's alone."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from kor_core.errors import Problem
+from kor_core.settings.generation import parameters_of
+from kor_core.settings.llm import ModelSettings, ProviderSettings
+from kor_core.settings.problems import problem_at
+from kor_core.settings.provenance import KeyPath, Sourced, as_list, as_table
+from kor_core.settings.values import STRATEGIES
+from kor_core.suggestions import listed, nearest
+
+__all__ = ["overstepping"]
+
+# Prices and budgets are the operator's: a tenant that raised its own would have none.
+_MODEL_KEYS: Final = frozenset(ModelSettings.model_fields) - {"max_price"}
+_PROVIDER_KEYS: Final = frozenset(ProviderSettings.model_fields)
+
+_MAY: Final = (
+    "An overlay may set llm.default, llm.purposes and llm.providers.<id>.{api_key, base_url, "
+    "timeout, extra}."
+)
+
+# Vendors' SDKs build URLs with the name of the model.
+_UNFIT: Final = ("://", "\\", "?", "#", "%")
+
+
+class _Found(NamedTuple):
+    path: KeyPath
+    message: str
+    suggestion: str | None = None
+
+
+def overstepping(
+    overlay: Sourced, providers_of: Callable[[KeyPath], Iterable[str]]
+) -> list[Problem]:
+    """Return everything by which an overlay oversteps its limits.
+
+    Args:
+        overlay: what the tenant configures.
+        providers_of: the ids of the providers that a table about models names, once merged.
+    """
+    found = [*_everywhere(overlay.data, ()), *_document(overlay.data, providers_of)]
+    problems = (problem_at(path, text, overlay, hint) for path, text, hint in found)
+    return list(dict.fromkeys(problems))
+
+
+# --- anywhere -----------------------------------------------------------------------------
+
+
+def _everywhere(value: Any, path: KeyPath) -> Iterator[_Found]:
+    table, items = as_table(value), as_list(value)
+    if table is not None:
+        for name, item in table.items():
+            if _is_dynaconfs(name):
+                yield _Found((*path, name), "dynaconf's own keys have no meaning in an overlay.")
+            yield from _everywhere(item, (*path, name))
+    elif items is not None:
+        for item in items:
+            yield from _everywhere(item, path)
+    elif value is None:
+        yield _Found(path, "Nothing can be taken away from the operator's: leave the key out.")
+    elif isinstance(value, str) and value.lstrip().startswith("@"):
+        yield _Found(path, "Text that begins with '@' is a token, and those are the operator's.")
+
+
+def _is_dynaconfs(name: str) -> bool:
+    return name.lower().startswith("dynaconf_")
+
+
+# --- table by table -----------------------------------------------------------------------
+
+
+def _document(data: Mapping[str, Any], providers_of: Callable[[KeyPath], Any]) -> Iterator[_Found]:
+    yield from _tables(data, "llm")
+    yield from _strangers(data, {"llm"}, ())
+    llm = as_table(data.get("llm")) or {}
+    yield from _strangers(llm, {"default", "purposes", "providers"}, ("llm",))
+    yield from _tables(llm, "default", "purposes", "providers", path=("llm",))
+    if "default" in llm:
+        yield from _model(as_table(llm["default"]) or {}, ("llm", "default"), providers_of)
+    for part in ("purposes", "providers"):
+        tables = as_table(llm.get(part)) or {}
+        yield from _tables(tables, *tables, path=("llm", part))
+        for name, item in tables.items():
+            path, table = ("llm", part, name), as_table(item) or {}
+            if part == "purposes":
+                yield from _model(table, path, providers_of)
+            else:
+                yield from _provider(table, path)
+
+
+def _tables(table: Mapping[str, Any], *names: str, path: KeyPath = ()) -> Iterator[_Found]:
+    for name in names:
+        if name in table and as_table(table[name]) is None:
+            yield _Found((*path, name), "Expected a table.")
+
+
+def _provider(table: Mapping[str, Any], path: KeyPath) -> Iterator[_Found]:
+    yield from _strangers(table, _PROVIDER_KEYS, path)
+    yield from _extra(table, path, [path[-1]])
+
+
+def _strangers(table: Mapping[str, Any], known: Iterable[str], path: KeyPath) -> Iterator[_Found]:
+    for name in table:
+        if name not in known and not _is_dynaconfs(name):
+            yield _Found((*path, name), f"Not a tenant's to set. {_MAY}", nearest(name, known))
+
+
+def _model(
+    table: Mapping[str, Any], path: KeyPath, providers_of: Callable[[KeyPath], Any]
+) -> Iterator[_Found]:
+    yield from _strangers(table, _MODEL_KEYS, path)
+    strategy = table.get("strategy")
+    if isinstance(strategy, str) and strategy not in STRATEGIES:
+        words = f"Expected {listed(STRATEGIES)}: functions by dotted name are the operator's."
+        yield _Found((*path, "strategy"), words, nearest(strategy, STRATEGIES))
+    for key in ("model", "fallbacks", "candidates"):
+        names = as_list(table.get(key)) or [table.get(key)]
+        if any(isinstance(name, str) and _is_unfit(name) for name in names):
+            yield _Found((*path, key), _NO_ENDPOINT)
+    if "extra" in table:
+        yield from _extra(table, path, providers_of(path))
+
+
+def _is_unfit(name: str) -> bool:
+    spaced = any(letter.isspace() or not letter.isprintable() for letter in name)
+    return spaced or any(mark in name for mark in _UNFIT)
+
+
+_NO_ENDPOINT: Final = (
+    "The name of a model holds no '://', space or other mark of a URL: some SDKs would call it. "
+    "An endpoint goes into base_url of [llm.providers.<id>]."
+)
+
+
+def _extra(table: Mapping[str, Any], path: KeyPath, providers: Iterable[str]) -> Iterator[_Found]:
+    allowed = parameters_of(providers)
+    for name, value in (as_table(table.get("extra")) or {}).items():
+        here = (*path, "extra", name)
+        kind = allowed.get(name)
+        if kind is None:
+            words = f"Not a tenant's to set. Its extra may hold: {listed(allowed)}."
+            yield _Found(here, words, nearest(name, allowed))
+        elif not kind.accepts(value):
+            yield _Found(here, f"Expected {kind.expected}.")
