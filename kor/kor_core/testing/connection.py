@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from kor_core.testing.answers import Answer
+from kor_core.testing.answers import Answer, adding
 from kor_core.testing.parsing import MalformedRequestError, RequestParser
 from kor_core.testing.recording import Incoming, Received
 from kor_core.testing.server import Peer
@@ -55,6 +55,8 @@ class Connection(Peer):
         while self._waiting and self._current is None and not self.transport.is_closing():
             incoming = self._waiting.popleft()
             received, answer = self._answering(incoming, self._number)
+            if not incoming.keep_alive and answer.framing != "close":
+                answer = adding(answer, ("connection", "close"))
             self._current = received
             self._play(received, answer, keep_alive=incoming.keep_alive)
 

@@ -171,7 +171,11 @@ def _usage(question: Question, reply: Reply) -> dict[str, Any]:
         "prompt_tokens": taken,
         "completion_tokens": given,
         "total_tokens": taken + given,
-        "prompt_tokens_details": {"cached_tokens": reply.cached_tokens, "audio_tokens": 0},
+        "prompt_tokens_details": {
+            "cached_tokens": reply.cached_tokens,
+            "cache_write_tokens": 0,
+            "audio_tokens": 0,
+        },
         "completion_tokens_details": {
             "reasoning_tokens": reply.reasoning_tokens,
             "audio_tokens": 0,

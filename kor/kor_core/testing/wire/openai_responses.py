@@ -190,7 +190,10 @@ def _usage(question: Question, reply: Reply) -> dict[str, Any]:
     taken, given = reply.tokens(question.input_tokens)
     return {
         "input_tokens": taken,
-        "input_tokens_details": {"cached_tokens": reply.cached_tokens},
+        "input_tokens_details": {
+            "cached_tokens": reply.cached_tokens,
+            "cache_write_tokens": 0,
+        },
         "output_tokens": given,
         "output_tokens_details": {"reasoning_tokens": reply.reasoning_tokens},
         "total_tokens": taken + given,
