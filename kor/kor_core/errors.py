@@ -13,6 +13,8 @@
     ├── PluginError                     .plugin, .origin
     ├── ContainerError                  .path
     ├── KernelError                     no kernel can be given here
+    ├── TenantError                     a tenant's kernel cannot be given: .tenant
+    │   └── TenantNotFoundError         there is no such tenant (a LookupError)
     └── LLMError                        .retryable .retry_after .status .provider .model .request_id
         ├── AuthenticationError         the key was refused
         ├── PermissionDeniedError       the key may not do this
@@ -71,6 +73,8 @@ __all__ = [
     "RegistrationError",
     "ServiceNotFoundError",
     "StreamInterruptedError",
+    "TenantError",
+    "TenantNotFoundError",
 ]
 
 
@@ -228,6 +232,31 @@ class ContainerError(KorError):
 
 class KernelError(KorError):
     """No kernel can be given here, or a closed one was used."""
+
+
+class TenantError(KorError):
+    """The kernel of a tenant cannot be given; others are served.
+
+    Args:
+        message: what happened and how to mend it; it names no other tenant.
+        tenant: the id that was asked for.
+    """
+
+    def __init__(self, message: str, *, tenant: str) -> None:
+        super().__init__(message)
+        self.tenant: Final = tenant
+
+
+class TenantNotFoundError(TenantError, LookupError):
+    """There is no such tenant. Which there are is not said: one tenant learns of no other.
+
+    >>> print(TenantNotFoundError("acme"))
+    No tenant 'acme'. Give it an overlay, which may be empty.
+    """
+
+    def __init__(self, tenant: str, message: str = "") -> None:
+        cure = "Give it an overlay, which may be empty."
+        super().__init__(message or f"No tenant '{tenant}'. {cure}", tenant=tenant)
 
 
 # --- calls --------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 from threading import RLock
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
+from weakref import WeakSet
 
 from kor_core.errors import KernelError
 from kor_core.llm.catalogue import Catalogue
@@ -27,6 +28,7 @@ __all__ = [
     "ENTRY_POINT_GROUP",
     "Kernel",
     "KernelSource",
+    "RefusedDefault",
     "default_source",
     "get_kernel",
     "reset_kernel",
@@ -134,7 +136,8 @@ def get_kernel() -> Kernel:
     bindings reaches it.
 
     Raises:
-        KernelError: called inside a plugin's ``initialize``, or no default can be built.
+        KernelError: called inside a plugin's ``initialize``; no default can be built; or none
+            is given, because kernels belong to tenants here.
         ConfigurationError: the configuration that the default reads is wrong.
     """
     kernel = _ambient.get()
@@ -147,6 +150,8 @@ def get_kernel() -> Kernel:
             "still being built. Use the context given to initialize(): "
             "context.get_llm_registry(), context.settings, context.registry."
         )
+    if len(_refused):
+        raise KernelError(_NO_DEFAULT)
     return default_source().kernel()
 
 
@@ -166,6 +171,31 @@ def use_kernel(kernel: Kernel) -> Generator[Kernel]:
 def reset_kernel() -> None:
     """Close the process default and forget it; the next ``get_kernel()`` builds anew."""
     _default.reset()
+
+
+_NO_DEFAULT: Final = (
+    "No kernel is current here, and the process default is not given while a TenantKernels is "
+    "open: the work may be a tenant's whose context was lost, as in a new thread. Say whose it "
+    "is with `tenants.use(id)`, run threads in contextvars.copy_context(), or open the "
+    "TenantKernels with allow_default=True."
+)
+
+
+class RefusedDefault:
+    """While one is held and not withdrawn, ``get_kernel()`` gives no process default."""
+
+    __slots__ = ("__weakref__",)
+
+    def __init__(self) -> None:
+        _refused.add(self)
+
+    def withdraw(self) -> None:
+        """Let the default be given again, unless another one is held."""
+        _refused.discard(self)
+
+
+# Weakly: what is forgotten without being closed refuses nothing for ever.
+_refused: Final[WeakSet[RefusedDefault]] = WeakSet()
 
 
 # --- the process default ------------------------------------------------------------------

@@ -20,6 +20,7 @@ from kor_core.errors import (
     PurposeNotFoundError,
     RateLimitError,
     StreamInterruptedError,
+    TenantNotFoundError,
 )
 
 PROBLEM = Problem("Unknown key.", "config.toml", "llm.default.modl", "model")
@@ -55,6 +56,10 @@ MISSING = MissingCredentialsError(
         (
             PluginError("broke.", plugin="mine", origin="entry point"),
             "Plugin 'mine' (entry point): broke.",
+        ),
+        (
+            TenantNotFoundError("acme"),
+            "No tenant 'acme'. Give it an overlay, which may be empty.",
         ),
         (LLMError("It failed."), "It failed."),
         (

@@ -8,7 +8,14 @@ import pytest
 
 from kor_core import kernel as kernel_module
 from kor_core.errors import KernelError
-from kor_core.kernel import Kernel, default_source, get_kernel, reset_kernel, use_kernel
+from kor_core.kernel import (
+    Kernel,
+    RefusedDefault,
+    default_source,
+    get_kernel,
+    reset_kernel,
+    use_kernel,
+)
 from kor_core.llm.catalogue import Catalogue
 from kor_core.llm.echo import EchoProvider
 from kor_core.llm.registry import LLMRegistry
@@ -192,3 +199,36 @@ def test_the_entry_point_builds_the_default(monkeypatch, source):
 
     assert source.made is get_kernel()
     assert source is default_source()
+
+
+# --- the default is refused ---
+
+
+def test_the_default_is_refused_while_anyone_refuses_it_and_the_error_says_why(source):
+    default_source(lambda: source)
+    first, second = RefusedDefault(), RefusedDefault()
+    first.withdraw()
+
+    with pytest.raises(KernelError, match=r"tenants\.use\(id\)"):
+        get_kernel()
+    second.withdraw()
+
+    assert source.made is get_kernel()
+
+
+def test_an_ambient_kernel_is_given_though_the_default_is_refused(source):
+    refused = RefusedDefault()
+
+    with use_kernel(source.made):
+        found = get_kernel()
+    refused.withdraw()
+
+    assert source.made is found
+
+
+def test_what_refused_the_default_and_was_forgotten_refuses_nothing(source):
+    default_source(lambda: source)
+    refused = RefusedDefault()
+    del refused
+
+    assert source.made is get_kernel()
