@@ -141,8 +141,13 @@ class Recipe(Definition):
 
     @property
     def declared_type(self) -> type | None:
-        """The class that is called, if it is one."""
-        return self.factory if isinstance(self.factory, type) else None
+        """The class that is called, or that the function says it returns."""
+        if isinstance(self.factory, type):
+            return self.factory
+        returned = getattr(self.factory, "__annotations__", {}).get("return")
+        # isinstance() cannot be asked of a protocol.
+        checkable = isinstance(returned, type) and not getattr(returned, "_is_protocol", False)
+        return returned if checkable else None
 
     def make(self, objects: Iterable[Any], scope: Callable[[], Any]) -> Any:
         """Make the object.
@@ -264,6 +269,10 @@ class Definable(providers.Provider[T]):
 
     def join(self, space: Any, path: str) -> tuple[providers.Provider[Any], ...]:
         """Belong to a space from now on; the overrides declared so far are its to put in force."""
+        raise NotImplementedError
+
+    def replaced_by(self) -> providers.Provider[Any] | None:
+        """What was declared to override it, before it belonged anywhere."""
         raise NotImplementedError
 
     def whereabouts(self) -> tuple[object, str] | None:

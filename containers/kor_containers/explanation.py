@@ -4,9 +4,10 @@ An explanation builds nothing, and shows classes and places in code, never a val
 be secrets in values.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from kor_containers.definitions import MISSING, Alias, Constant, Container, Definition, Native, Recipe
 from kor_containers.levels import Level
@@ -14,6 +15,9 @@ from kor_containers.sources import Cell
 from kor_containers.spaces import Space
 
 __all__ = ["Explanation", "explain"]
+
+# Sets what was handed in apart from other replacements; of no use to a reader.
+_NUMBER: Final = re.compile(r"~\d+")
 
 Owner = Literal["this container", "an override", "a parent"]
 
@@ -53,8 +57,9 @@ class Explanation:
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        replaced, mark, _ = self.path.partition("~")
-        name = f"{replaced} (the one replaced)" if mark else self.path
+        name = _NUMBER.sub("", self.path)
+        if name != self.path and not name.endswith(")"):
+            name += " (the one replaced)"
         yield f"{name}: {self._summary()}"
         for number, need in enumerate(self.needs):
             last = number == len(self.needs) - 1
@@ -128,7 +133,7 @@ def _is_built(level: Level, path: str, definition: Definition) -> bool | None:
 def _what(definition: Definition) -> str:
     match definition:
         case Recipe():
-            return _name(definition.factory)
+            return _name(definition.declared_type or definition.factory)
         case Constant():
             return f"an object of {_name(type(definition.value))}"
         case Alias(target):
