@@ -16,6 +16,7 @@ import trustme
 from kor_core.errors import KorError
 from kor_core.testing import ForwardProxy, Upstream, faults
 from kor_core.testing.background import Background
+from kor_core.testing.parsing import RequestParser
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "Hello there!"}]}
 
@@ -113,6 +114,20 @@ def test_requests_may_come_chunked_and_in_any_pieces() -> None:
 
     assert "Hé!" in answer.decode()
     assert [received.body for received in upstream.requests] == [body, b""]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_the_parser_takes_bytes_in_any_pieces(size) -> None:
+    head = b"POST /a?b=c HTTP/1.1\r\nhost: x\r\n"
+    data = head + b"transfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
+    data += head + b"content-length: 2\r\n\r\nho"
+    parser = RequestParser()
+
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    found = [incoming for piece in pieces for incoming in parser.feed(piece)]
+
+    assert [incoming.body for incoming in found] == [b"hi", b"ho"]
+    assert {incoming.path for incoming in found} == {"/a"}
 
 
 def test_what_is_no_http_is_refused_at_once() -> None:

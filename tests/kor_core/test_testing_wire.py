@@ -6,6 +6,8 @@ import httpx
 import pytest
 
 from kor_core.testing import Reply, ToolCall, Upstream
+from kor_core.testing.wire import ollama
+from kor_core.testing.wire.base import Question
 from kor_core.testing.wire.examples import example_of
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -270,6 +272,14 @@ def test_ollama_embeds_and_shows(upstream) -> None:
     assert one["embeddings"] == two["embeddings"][:1]
     assert two["prompt_eval_count"] == 2
     assert "tools" in shown["capabilities"]
+
+
+def test_an_endpoint_without_a_stream_brings_its_answer_as_one_event() -> None:
+    embed = ollama.Embed()
+
+    pieces = list(embed.pieces(Question("e", inputs=("cat",)), Reply(), 1))
+
+    assert [piece.payload["model"] for piece in pieces] == ["e"]
 
 
 # --- all --------------------------------------------------------------------------------

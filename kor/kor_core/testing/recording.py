@@ -18,7 +18,7 @@ class Headers(Mapping[str, str]):
 
     >>> headers = Headers([("authorization", "Bearer sk-planted"), ("accept", "text/html")])
     >>> headers["Authorization"], headers
-    ('Bearer sk-planted', Headers(authorization=**********, accept='text/html'))
+    ('Bearer sk-planted', Headers(authorization='**********', accept='text/html'))
     """
 
     def __init__(self, pairs: Iterable[tuple[str, str]] = ()) -> None:

@@ -61,6 +61,10 @@ class _Rule:
         self.order = (rank, -order if self.always else order)
 
     @property
+    def alters(self) -> bool:
+        return isinstance(self.act, Fault) and self.act.alters
+
+    @property
     def spent(self) -> bool:
         return self._left == 0
 
@@ -71,11 +75,10 @@ class _Rule:
         self._seen += 1
         return self._seen >= (self._when.get("at") or 1)
 
-    def serves(self, received: Received, makes: str) -> bool:
-        """Say whether this is a reply of the kind that the endpoint makes."""
-        del received
+    def serves(self, makes: str) -> bool:
+        """Say whether this is for an endpoint that makes text, embeddings or something other."""
         if isinstance(self.act, Fault):
-            return False
+            return True
         vectors = isinstance(self.act, Reply) and self.act.vectors is not None
         return makes == ("embeddings" if vectors else "text")
 
@@ -122,22 +125,21 @@ class Script:
             return Play()
         with self._lock:
             due = [rule for rule in self._rules if rule.holds(received)]
-            chosen = list(_chosen(due, received, makes))
+            chosen = list(_chosen([rule for rule in due if rule.serves(makes)]))
             for rule in chosen:
                 rule.spend()
             self._rules = [rule for rule in self._rules if not rule.spent]
         return _play(chosen)
 
 
-def _chosen(due: list[_Rule], received: Received, makes: str) -> Iterator[_Rule]:
-    usable = [r for r in due if isinstance(r.act, Fault) or r.serves(received, makes)]
-    faults = [rule for rule in usable if isinstance(rule.act, Fault)]
-    replies = [rule for rule in usable if not isinstance(rule.act, Fault)]
-    if usable and usable[0] in replies:
+def _chosen(due: list[_Rule]) -> Iterator[_Rule]:
+    faults = [rule for rule in due if isinstance(rule.act, Fault)]
+    replies = [rule for rule in due if not isinstance(rule.act, Fault)]
+    if replies and due[0] is replies[0]:
         # A reply is next: only what alters every answer touches it.
-        faults = [r for r in faults if r.always and isinstance(r.act, Fault) and r.act.alters]
+        faults = [rule for rule in faults if rule.always and rule.alters]
     yield from faults[:1]
-    if not faults or (isinstance(faults[0].act, Fault) and faults[0].act.alters):
+    if not faults or faults[0].alters:
         yield from replies[:1]
 
 

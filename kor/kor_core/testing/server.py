@@ -5,6 +5,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final
 
 from kor_core.testing.background import Background
@@ -110,12 +111,10 @@ class Server:
     async def _welcome(self, accepted: socket.socket) -> None:
         accepted.setblocking(False)  # noqa: FBT003  # the socket's own signature
         loop = asyncio.get_running_loop()
-        try:
+        with suppress(OSError):  # a client that left or refused our certificate: its own concern
             await loop.connect_accepted_socket(
                 lambda: self._connect(self.peers), accepted, ssl=self._ssl
             )
-        except OSError:  # a client that left or refused our certificate: its own concern
-            accepted.close()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

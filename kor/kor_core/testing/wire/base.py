@@ -181,9 +181,9 @@ class WireFormat(ABC):
         """Write an error as an event of a stream."""
         return Piece(self.error(failure, number))
 
+    @abstractmethod
     def headers(self, number: int) -> list[tuple[str, str]]:
-        """Return the headers that the vendor adds, with the id of the request."""
-        return [("x-request-id", ident("req_", number))]
+        """Return the headers that the vendor adds, with the id of the request where it has one."""
 
     def stream_type(self, question: Question) -> str:
         """Return the content type of a stream."""

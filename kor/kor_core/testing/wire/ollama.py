@@ -1,6 +1,7 @@
 """Ollama's own API: chat, generate, embed, and what clients ask about its models."""
 
 import re
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -53,9 +54,9 @@ class OllamaFormat(WireFormat):
 class _Talking(OllamaFormat):
     """Chat and generate, which differ in where the text stands."""
 
+    @abstractmethod
     def held(self, text: str, calls: tuple[ToolCall, ...] = ()) -> dict[str, Any]:
         """Return the field that holds the text."""
-        raise NotImplementedError
 
     def whole(self, question: Question, reply: Reply, number: int) -> dict[str, Any]:
         """Write the answer with its statistics."""
