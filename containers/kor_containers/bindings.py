@@ -72,6 +72,10 @@ class Binding(Definable[T]):
         self._space = None
         self.value = MISSING
 
+    def replaced_by(self) -> providers.Provider[Any] | None:
+        """What was declared to override it, before it belonged anywhere."""
+        return next(reversed(self._declared), None)
+
     def whereabouts(self) -> tuple[object, str] | None:
         """The space it belongs to and its path there; None while it belongs to none."""
         return None if self._space is None else (self._space, self._path)

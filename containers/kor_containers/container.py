@@ -24,6 +24,7 @@ from kor_containers.bindings import Binding, Derived, DerivedNative
 from kor_containers.definitions import Definable
 from kor_containers.explanation import Explanation, explain
 from kor_containers.overriding import Override
+from kor_containers.providers import Dependency
 from kor_containers.reading import bindings_of
 from kor_containers.spaces import RootSpace, Space
 from kor_containers.validation import Report
@@ -322,7 +323,7 @@ class KorContainer(Operations, containers.DeclarativeContainer, metaclass=KorMet
         """Undo the overrides of the class; how it is composed stays."""
         cls.overridden = ()
         for provider in cls.providers.values():
-            if isinstance(provider, Binding):
+            if isinstance(provider, Binding) and not isinstance(provider, Dependency):
                 provider.reset_override()
             _reset(provider)
 

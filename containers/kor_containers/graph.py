@@ -14,6 +14,8 @@ class Graph:
 
     Args:
         edges: for each path the paths it needs directly.
+        loose: paths that take what they need only when it is used, such as a container that
+            is injected whole; a circle through one of them is none.
 
     >>> graph = Graph({"settings": (), "registry": ("settings",), "kernel": ("registry",)})
     >>> sorted(graph.closure(("registry",)))
@@ -22,10 +24,13 @@ class Graph:
     ['settings']
     """
 
-    __slots__ = ("_closures", "_cuts", "_dependents", "edges")
+    __slots__ = ("_closures", "_cuts", "_dependents", "edges", "loose")
 
-    def __init__(self, edges: Mapping[str, tuple[str, ...]]) -> None:
+    def __init__(
+        self, edges: Mapping[str, tuple[str, ...]], loose: frozenset[str] = frozenset()
+    ) -> None:
         self.edges = edges
+        self.loose = loose
         self._dependents: dict[str, list[str]] | None = None
         self._closures: dict[tuple[str, ...], frozenset[str]] = {}
         self._cuts: dict[tuple[str, ...], tuple[Graph, frozenset[str]]] = {}
@@ -39,7 +44,7 @@ class Graph:
 
     def replacing(self, edges: Mapping[str, tuple[str, ...]]) -> "Graph":
         """The graph in which these paths need what is given instead."""
-        return Graph({**self.edges, **edges})
+        return Graph({**self.edges, **edges}, self.loose)
 
     def cut(self, paths: tuple[str, ...]) -> "tuple[Graph, frozenset[str]]":
         """The graph in which these paths need nothing, and their closure in it."""
@@ -84,7 +89,7 @@ class Graph:
         if path in done:
             return None
         trail.append(path)
-        for need in self.edges.get(path, ()):
+        for need in () if path in self.loose else self.edges.get(path, ()):
             found = self._cycle_from(need, trail, done)
             if found is not None:
                 return found

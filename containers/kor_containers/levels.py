@@ -22,8 +22,8 @@ from kor_containers.definitions import (
 )
 from kor_containers.graph import Graph
 from kor_containers.lifecycle import Built, can_close
-from kor_containers.redirects import given_below
-from kor_containers.sources import Cell, Outdated, Provided, Source, copied
+from kor_containers.redirects import copied, given_below
+from kor_containers.sources import Cell, Outdated, Provided, Source
 
 __all__ = ["Level", "Owner", "Replacement"]
 

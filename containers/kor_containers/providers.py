@@ -226,13 +226,12 @@ class Dependency(Binding[T]):
     'EHLO localhost'
     """
 
-    __slots__ = ("_bound", "_default", "_expected")
+    __slots__ = ("_default", "_expected")
 
     def __init__(self, instance_of: type[T] | Any = object, default: Any = None) -> None:
         super().__init__()
         self._expected = instance_of
         self._default = default
-        self._bound: Any = None
 
     @property
     def instance_of(self) -> Any:
@@ -247,24 +246,27 @@ class Dependency(Binding[T]):
     @property
     def is_defined(self) -> bool:
         """Whether there is anything to give."""
-        return bool(self.overridden) or self._bound is not None or self._default is not None
+        return bool(self.overridden or self._declared) or self._default is not None
 
     def join(self, space: Space, path: str) -> tuple[providers.Provider[Any], ...]:
-        """Take what was declared as what it is bound to: that is composition, no override."""
-        declared = super().join(space, path)
-        self._bound = declared[-1] if declared else self._bound
+        """Keep what was declared: here that is composition, and no override."""
+        bound = super().join(space, path)
+        self._declared = bound
         return ()
 
     def leave(self) -> None:
         """Stay bound, while the container becomes part of another one."""
+        bound = self._declared
         super().leave()
-        if self._bound is not None:
-            self._declared = (self._bound, *self._declared)
+        self._declared = (*bound, *self._declared)
+
+    def replaced_by(self) -> None:
+        """Nothing: what it is bound to is what it is."""
 
     def define(self, read: Read) -> Definition:
         """Another name for what it is bound to."""
         expected = self._expected if isinstance(self._expected, type) else None
-        bound = self._default if self._bound is None else self._bound
+        bound = next(reversed(self._declared), self._default)
         if bound is None:
             return Undefined(expected)
         need = read(bound if isinstance(bound, providers.Provider) else _object(bound), "bound")
@@ -276,15 +278,15 @@ class Dependency(Binding[T]):
         super().copy_from(other, memo)
         self._expected = other._expected
         self._default = _copied(other._default, memo)
-        self._bound = _copied(other._bound, memo)
+        if other.whereabouts() is not None:
+            self._declared = (*providers.deepcopy(other._declared, memo), *self._declared)
 
     @property
     def related(self) -> Iterator[providers.Provider[Any]]:
         """What it is bound to, and what overrides it."""
-        for item in (self._bound, self._default):
-            if isinstance(item, providers.Provider):
-                yield item
-        yield from self.overridden
+        if isinstance(self._default, providers.Provider):
+            yield self._default
+        yield from dict.fromkeys((*self._declared, *self.overridden))
 
 
 def _object(value: Any) -> providers.Provider[Any]:

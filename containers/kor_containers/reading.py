@@ -20,6 +20,7 @@ from kor_containers.definitions import (
     Native,
     Need,
     Plain,
+    Read,
     ScopeNeed,
     Undefined,
 )
@@ -71,11 +72,15 @@ class Reader:
     Args:
         names: gives the path of a provider that is known by name, or None.
         prefixes: gives the prefix of the paths in a container that is known, or None.
+        suffix: sets apart the paths made up for what is handed in; empty for what is declared.
     """
 
-    def __init__(self, names: Names, prefixes: Callable[[object], str | None]) -> None:
+    def __init__(
+        self, names: Names, prefixes: Callable[[object], str | None], suffix: str = ""
+    ) -> None:
         self._names = names
         self._prefixes = prefixes
+        self._suffix = suffix
         self._paths: dict[int, str] = {}
         self.nameless: dict[str, providers.Provider[Any]] = {}
         self.definitions: dict[str, Definition] = {}
@@ -96,9 +101,7 @@ class Reader:
         known = self._names(provider) or self._paths.get(id(provider))
         if known is not None:
             return known
-        path = f"{owner}({label})"
-        while path in self.definitions:
-            path += "'"
+        path = f"{owner.removesuffix(self._suffix)}({label}){self._suffix}"
         self._paths[id(provider)] = path
         self.nameless[path] = provider
         self.definitions[path] = Undefined()  # holds the place while what is inside is read
@@ -119,10 +122,8 @@ class Reader:
         match provider:
             case providers.Provider() if known is not None:
                 return Alias(known)
-            case Definable() if declared or provider.whereabouts() is None:
-                return provider.define(read)
             case Definable():
-                return Native(Foreign(provider))
+                return self._binding(path, provider, read, declared=declared)
             case providers.Dependency():
                 return self._dependency(path, provider)
             case providers.Container() | providers.Self():
@@ -131,6 +132,16 @@ class Reader:
                 return Constant(provider())
             case _:
                 return Native(provider, tuple(self._references(path, provider)), declared)
+
+    def _binding(
+        self, path: str, binding: Definable[Any], read: Read, *, declared: bool
+    ) -> Definition:
+        if not declared and binding.whereabouts() is not None:
+            return Native(Foreign(binding))
+        overriding = binding.replaced_by() if self._suffix else None
+        if overriding is not None:
+            return Alias(self.name(overriding, path, "override"))
+        return binding.define(read)
 
     def _dependency(self, path: str, dependency: providers.Dependency[Any]) -> Definition:
         own = (item for item in reversed(dependency.overridden) if not isinstance(item, Redirect))

@@ -8,9 +8,10 @@ from typing import Any
 
 from dependency_injector import providers
 
-from kor_containers.sources import Reference
+from kor_containers.definitions import Native
+from kor_containers.sources import Home, Reference
 
-__all__ = ["Redirect", "given_below", "redirect", "unredirect"]
+__all__ = ["Redirect", "copied", "given_below", "redirect", "unredirect"]
 
 
 class Redirect(Reference):
@@ -49,3 +50,17 @@ def given_below(provider: providers.Provider[Any], *args: Any, **kwargs: Any) ->
         return provider(*args, **kwargs)
     # Public on every provider's class, though dependency-injector's stubs leave it out.
     return provider._provide(args, kwargs)  # type: ignore[attr-defined] # noqa: SLF001
+
+
+def copied(native: Native, home: Home) -> providers.Provider[Any]:
+    """A copy of a provider whose references lead to another container's bindings."""
+    memo: dict[int, Any] = {}
+    for provider, path in native.references:
+        memo[id(provider)] = Reference(home, path)
+    for overridden in native.provider.overrides:
+        # What a provider overrides is bookkeeping of its own; copying it would drag in, and
+        # copy, the whole container of a dependency that it was bound to.
+        memo[id(overridden)] = overridden
+    copy: providers.Provider[Any] = providers.deepcopy(native.provider, memo)
+    unredirect(copy)
+    return copy

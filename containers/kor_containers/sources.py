@@ -21,7 +21,7 @@ from kor_containers.flights import (
 )
 from kor_core.errors import ContainerError
 
-__all__ = ["Cell", "Home", "Outdated", "Provided", "Reference", "Source", "copied"]
+__all__ = ["Cell", "Home", "Outdated", "Provided", "Reference", "Source"]
 
 
 class Outdated(Exception):  # noqa: N818 # a signal, never seen outside
@@ -261,18 +261,6 @@ class Reference(providers.Provider[Any]):
 
     def __deepcopy__(self, memo: dict[int, Any] | None) -> "Reference":
         return self  # it belongs to one container, whoever copies the provider around it
-
-
-def copied(native: Native, home: Home) -> providers.Provider[Any]:
-    """A copy of a provider whose references lead to another container's bindings."""
-    memo: dict[int, Any] = {}
-    for provider, path in native.references:
-        memo[id(provider)] = Reference(home, path)
-    for overridden in native.provider.overrides:
-        # What a provider overrides is bookkeeping of its own; copying it would drag in, and
-        # copy, the whole container of a dependency that it was bound to.
-        memo[id(overridden)] = overridden
-    return providers.deepcopy(native.provider, memo)
 
 
 def _is_async(provider: providers.Provider[Any]) -> bool:

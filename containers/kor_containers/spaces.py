@@ -9,13 +9,13 @@ from weakref import ref
 from dependency_injector import providers
 
 from kor_containers.callers import Caller, caller
-from kor_containers.definitions import MISSING, Constant, Definable, Definition, Inherited
+from kor_containers.definitions import MISSING, Constant, Container, Definable, Definition, Inherited
 from kor_containers.flights import current_flight
 from kor_containers.graph import Graph
 from kor_containers.levels import Level, Replacement
 from kor_containers.lifecycle import Built, aclose_all, close_all, raise_together
 from kor_containers.overriding import Override
-from kor_containers.reading import Reader
+from kor_containers.reading import Reader, bindings_of
 from kor_containers.redirects import Redirect, redirect, unredirect
 from kor_containers.sources import Outdated, Provided, Source
 from kor_containers.validation import Report, validate
@@ -257,19 +257,23 @@ class Space:
     def _read(self, given: Mapping[str, Any], level: Level) -> Replacement:
         known = level.graph.edges
         definitions: dict[str, Definition] = {}
+        constant = True
         for path, value in given.items():
             if path not in known:
                 raise self.root.unknown([path for path in given if path not in known])
-            if isinstance(value, providers.Provider):
-                return self._read_providers(given, level)
+            constant = constant and not isinstance(value, providers.Provider)
             definitions[path] = Constant(value)
+        if not constant:
+            return self._read_providers(given, level)
         return Replacement(definitions, tuple(definitions), _NO_NAMES, True)  # noqa: FBT003 # hot
 
     def _read_providers(self, given: Mapping[str, Any], level: Level) -> Replacement:
         definitions: dict[str, Definition] = {}
         renamed: dict[str, str] = {}
         for path, value in given.items():
-            below = f"{path}~{next(_NUMBERS)}"
+            # A number of its own, so that no other replacement in the family shares a name.
+            suffix = f"~{next(_NUMBERS)}"
+            below = path + suffix
 
             def names(provider: Any, path: str = path, below: str = below) -> str | None:
                 found = self.path_of(provider)
@@ -278,7 +282,7 @@ class Space:
                 renamed[below] = path
                 return below
 
-            reader = Reader(names, self.root.prefix_of)
+            reader = Reader(names, self.root.prefix_of, suffix)
             reader.replace(path, value)
             definitions.update(reader.definitions)
         replacement = Replacement(definitions, tuple(given), renamed)
@@ -291,7 +295,7 @@ class Space:
             known = provider.whereabouts()
             if known is not None and known[0] in self.lineage():
                 return known[1]
-        return self.root.name_of(provider)
+        return self.root.name_of(provider) or self.root.class_name_of(provider)
 
     def lineage(self) -> "Iterator[Space]":
         space: Space | None = self
@@ -435,7 +439,7 @@ class RootSpace(Space):
         views: makes the containers that users see.
     """
 
-    __slots__ = ("_names", "_natives", "_prefixes", "_read_with", "bindings")
+    __slots__ = ("_class_names", "_names", "_natives", "_prefixes", "_read_with", "bindings")
 
     def __init__(self, views: Views) -> None:
         super().__init__(None, None, views, _NOTHING)
@@ -443,6 +447,7 @@ class RootSpace(Space):
         self._read_with: dict[str, tuple[providers.Provider[Any], ...]] = {}
         self.bindings: dict[str, providers.Provider[Any]] = {}
         self._names: dict[int, str] = {}
+        self._class_names: dict[int, str] | None = None
         self._prefixes: dict[int, str] = {}
 
     def adopt(self, bindings: Mapping[str, providers.Provider[Any]]) -> None:
@@ -469,6 +474,14 @@ class RootSpace(Space):
         """The path of a provider that was declared here."""
         return self._names.get(id(provider))
 
+    def class_name_of(self, provider: Any) -> str | None:
+        """The path of a provider of the class that was declared, the original of ours."""
+        if self._class_names is None:
+            declared = getattr(self._visible.get(""), "declarative_parent", None)
+            found = {} if declared is None else dict(bindings_of(declared))
+            self._class_names = {id(item): path for path, item in found.items()}
+        return self._class_names.get(id(provider))
+
     def prefix_of(self, container: object) -> str | None:
         """The prefix of the bindings in a container that was declared here."""
         return self._prefixes.get(id(container))
@@ -484,12 +497,14 @@ class RootSpace(Space):
 
     def _grounded(self) -> Level:
         reader = self._read_all()
+        definitions = reader.definitions
+        ground = self._ground = Level(self, None, _edges(definitions), None, definitions, {})
         for path, provider in reader.nameless.items():
             if isinstance(provider, Definable) and provider.whereabouts() is None:
                 self._names[id(provider)] = path
-                provider.join(self, path)
-        definitions = reader.definitions
-        return Level(self, None, _edges(definitions), None, definitions, {})
+                for item in provider.join(self, path):
+                    self.override({path: item})
+        return ground
 
     def _read_all(self) -> Reader:
         reader = Reader(self.name_of, self.prefix_of)
@@ -529,7 +544,8 @@ class RootSpace(Space):
 
 
 def _edges(definitions: Mapping[str, Definition]) -> Graph:
-    return Graph({path: item.edges for path, item in definitions.items()})
+    loose = {path for path, item in definitions.items() if isinstance(item, Container)}
+    return Graph({path: item.edges for path, item in definitions.items()}, frozenset(loose))
 
 
 def _graph(graph: Graph, replacement: Replacement) -> Graph:
