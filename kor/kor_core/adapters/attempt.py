@@ -7,7 +7,13 @@ from http import HTTPStatus
 from typing import TypeVar
 
 from kor_core.adapters.cleaning import cleaned
-from kor_core.adapters.complaint import complaint_of, request_id_of, retry_after_of, shortened
+from kor_core.adapters.complaint import (
+    complaint_of,
+    complaint_within,
+    request_id_of,
+    retry_after_of,
+    shortened,
+)
 from kor_core.adapters.exchange import Exchange, watched
 from kor_core.adapters.verdicts import Verdict, of_answer, of_fault
 from kor_core.errors import KorError, LLMError, LLMTimeoutError
@@ -19,16 +25,7 @@ T = TypeVar("T")
 
 
 class SenselessAnswerError(Exception):
-    """An answer that has no text where it should be. Never leaves the adapters.
-
-    Args:
-        message: what is wrong with it.
-        complaint: the error object in it, if there is one.
-    """
-
-    def __init__(self, message: str, complaint: object = None) -> None:
-        super().__init__(message)
-        self.complaint = complaint
+    """An answer that has no text where it should be. Never leaves the adapters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +87,10 @@ class Caller:
         if status < HTTPStatus.BAD_REQUEST:
             return self._senseless(status, error, exchange)
         complaint = complaint_of(exchange.body)
-        verdict = of_answer(status, complaint.codes, complaint.words)
-        return self._error(verdict, complaint.words, exchange, complaint.retry_after)
+        wait = retry_after_of(exchange.headers)
+        wait = complaint.retry_after if wait is None else wait
+        verdict = of_answer(status, complaint.codes, complaint.words, passing=wait is not None)
+        return self._error(verdict, complaint.words, exchange, wait)
 
     def _refused_unsent(self, error: Exception, exchange: Exchange) -> LLMError:
         """Explain what an SDK refused before any request left."""
@@ -100,27 +99,24 @@ class Caller:
 
     def _senseless(self, status: int, error: Exception, exchange: Exchange) -> LLMError:
         """Explain an answer that came with a good status and holds no text."""
-        if isinstance(error, SenselessAnswerError):
-            complaint, words = complaint_of(error.complaint), str(error)
-        else:
-            complaint = complaint_of(exchange.body)
-            words = complaint.words or "it is not what the API documents"
+        complaint = complaint_within(exchange.body)
+        ours = isinstance(error, SenselessAnswerError)
+        words = complaint.words or (str(error) if ours else "it is not what the API documents")
         verdict = of_answer(complaint.status or status, complaint.codes, "")
-        return self._error(verdict, complaint.words or words, exchange, complaint.retry_after)
+        return self._error(verdict, words, exchange, complaint.retry_after)
 
     def _error(
         self, verdict: Verdict, words: str, exchange: Exchange, retry_after: float | None = None
     ) -> LLMError:
         told = f": {words.rstrip('. ')}" if words else ""
         cure = verdict.cure.format(provider=self.provider)
-        told_wait = retry_after_of(exchange.headers)
         return verdict.kind(
             redact(f"{verdict.cause}{told}. {cure}", self.secrets),
             provider=self.provider,
             model=self.model,
             status=exchange.status,
             retryable=verdict.retryable,
-            retry_after=retry_after if told_wait is None else told_wait,
+            retry_after=retry_after,
             request_id=request_id_of(exchange.headers),
         )
 

@@ -9,7 +9,14 @@ from typing import Any, Final
 
 from kor_core.adapters.shapes import is_sequence, is_table
 
-__all__ = ["Complaint", "complaint_of", "request_id_of", "retry_after_of", "shortened"]
+__all__ = [
+    "Complaint",
+    "complaint_of",
+    "complaint_within",
+    "request_id_of",
+    "retry_after_of",
+    "shortened",
+]
 
 _LONGEST: Final = 500
 _REQUEST_IDS: Final = (
@@ -57,6 +64,16 @@ def complaint_of(body: bytes | object) -> Complaint:
         number if isinstance(number, int) else None,
         _retry_delay(error),
     )
+
+
+def complaint_within(body: bytes) -> Complaint:
+    """Read the error object that some vendors put into an answer with a good status.
+
+    >>> complaint_within(b'{"error": "model is loading"}').words, complaint_within(b"{}").words
+    ('model is loading', '')
+    """
+    whole = _parsed(body)
+    return complaint_of(whole if is_table(whole) and whole.get("error") else None)
 
 
 def _parsed(body: bytes) -> Any:

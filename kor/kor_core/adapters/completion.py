@@ -37,7 +37,7 @@ def text_of(answer: Mapping[str, Any]) -> str:
         ProviderError: the answer is empty.
     """
     if answer.get("error"):
-        raise SenselessAnswerError("it holds an error", answer)
+        raise SenselessAnswerError("it holds an error")
     choice = _first_choice(answer)
     message = choice.get("message")
     if not is_table(message):

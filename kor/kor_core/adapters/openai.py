@@ -103,7 +103,7 @@ class OpenAIModel(BaseLLMModel):
         The SDK's own parsing makes a text of an HTML page and a completion of an error, and
         takes a third of the time of a call.
         """
-        sdk = await load("openai", SDK)
+        sdk: SDK = await load("openai", SDK)
         if self._client is None:
             self._client = sdk.client(self._transport, self.config)
         response = await self._client.post(path, cast_to=sdk.response_class, body=body)
@@ -116,7 +116,6 @@ class SDK:
     def __init__(self) -> None:
         import openai
 
-        import_module("kor_core.adapters.httpx")  # heavy too, and wanted at the first call
         self.library: Final[Library] = "httpx" if openai.VERSION.startswith("2.") else "httpx2"
         self.response_class: Final[Any] = import_module(self.library).Response
         self._client_class: Final[Any] = openai.AsyncOpenAI

@@ -176,6 +176,7 @@ _BY_WORDS: Final = tuple(
         (r"(missing|invalid|incorrect|no) .*api[ _-]?key", _KEY),
     )
 )
+_SPENT: Final = re.compile(r"exceeded your current quota|plan and billing", re.IGNORECASE)
 _WORDS_COUNT_WITH: Final = frozenset({400, 413, 422})
 
 _CONNECTION: Final = {
@@ -190,17 +191,21 @@ _CONNECTION: Final = {
 _LASTING: Final = frozenset({Fault.UNTRUSTED, Fault.BAD_URL})
 
 
-def of_answer(status: int, codes: Iterable[str], words: str) -> Verdict:
+def of_answer(status: int, codes: Iterable[str], words: str, *, passing: bool = False) -> Verdict:
     """Judge an answer: by its codes, then by its words, then by its status.
 
     Args:
         status: HTTP status; 2xx is for answers that make no sense.
         codes: what the vendor calls the failure, the most exact first.
         words: the vendor's message.
+        passing: whether the vendor says when to come back. Gemini words a spent quota and a
+            rate limit the same; only the latter passes.
 
     >>> of_answer(429, ["insufficient_quota"], "").kind.__name__
     'QuotaExhaustedError'
     """
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        return _ELSEWHERE
     failed = status >= HTTPStatus.BAD_REQUEST
     known = _BY_CODE if failed else _BY_CODE | _BY_GENERAL_CODE
     for code in codes:
@@ -210,6 +215,8 @@ def of_answer(status: int, codes: Iterable[str], words: str) -> Verdict:
         for pattern, verdict in _BY_WORDS:
             if pattern.search(words):
                 return verdict
+    if status == HTTPStatus.TOO_MANY_REQUESTS and not passing and _SPENT.search(words):
+        return _QUOTA
     return _BY_STATUS.get(status) or _by_hundreds(status)
 
 
@@ -218,7 +225,7 @@ def _by_hundreds(status: int) -> Verdict:
         return _BROKEN
     if status >= HTTPStatus.BAD_REQUEST:
         return _REQUEST
-    return _ELSEWHERE if status >= HTTPStatus.MULTIPLE_CHOICES else _SENSELESS
+    return _SENSELESS
 
 
 def of_fault(fault: Fault) -> Verdict:

@@ -1,0 +1,115 @@
+"""The SDK of litellm, imported without its side effects and called past its globals."""
+
+import os
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib import import_module
+from typing import Any, Final
+
+from kor_core.adapters import openai
+from kor_core.adapters.network import Transport
+
+__all__ = ["SDK"]
+
+# Read by litellm while it is imported: its own price list instead of one from the network,
+# and no `.env` file from whichever folder is above its own.
+_WHILE_IMPORTING: Final = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"}
+
+
+class SDK:
+    """What is used of litellm. To be made beside the event loop: it takes seconds."""
+
+    def __init__(self) -> None:
+        with _environment(_WHILE_IMPORTING):
+            litellm: Any = import_module("litellm")
+            # Its first call would import these, and they write to the environment.
+            import_module("litellm.litellm_core_utils.default_encoding")
+        # litellm prints an invitation to stdout at each error, and no argument of a call
+        # stops it. This is the one global of litellm that is touched.
+        litellm.suppress_debug_info = True
+        self._litellm = litellm
+        self._internal = _internal_call()
+        self._openai = openai.SDK()
+        handlers: Any = import_module("litellm.llms.custom_httpx.http_handler")
+        self._connection_class: Final[Any] = _connection_class(handlers.AsyncHTTPHandler)
+
+    def connection(self, transport: Transport, config: Mapping[str, Any], url: str) -> Any:
+        """Return what litellm is given as its ``client``, whichever vendor it calls.
+
+        Args:
+            transport: the connections.
+            config: the settings of the model.
+            url: the endpoint.
+        """
+        endpoint = {**config, "base_url": url}
+        return self._connection_class(
+            transport.client("httpx"), self._openai.client(transport, endpoint)
+        )
+
+    async def complete(self, **arguments: Any) -> Any:
+        """Call ``acompletion`` without its callbacks, cache, budget and background logging.
+
+        They are global to the process, and what they are given holds the key.
+        """
+        token = self._internal.set(True)
+        try:
+            return await self._litellm.acompletion(
+                caching=False, cache={"no-cache": True, "no-store": True}, **arguments
+            )
+        finally:
+            self._internal.reset(token)
+
+    def knows(self, model_name: str) -> bool:
+        """Say whether litellm finds a vendor for the name."""
+        try:
+            self._litellm.get_llm_provider(model_name)
+        except self._litellm.BadRequestError:
+            return False
+        return True
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Generator[None]:
+    """Set variables inside the block; after it, the environment is what it was before."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _internal_call() -> ContextVar[bool]:
+    """Return litellm's own mark for calls that are not logged."""
+    try:
+        mark: ContextVar[bool] = import_module("litellm._internal_context").is_internal_call
+    except ModuleNotFoundError:  # releases that do not have it log every call
+        return ContextVar("unused", default=False)
+    return mark
+
+
+def _connection_class(handler_class: Any) -> Any:
+    class Connection(handler_class):  # type: ignore[misc]  # a class of litellm, known when imported
+        """Serves litellm's own HTTP calls, and has what the client of openai has.
+
+        litellm wants one or the other, by vendor, and answers the wrong one with an internal
+        error. With this one it makes no client of its own, which it would keep, with the key,
+        in a cache of the process.
+        """
+
+        def __init__(self, http_client: Any, openai_client: Any) -> None:
+            self._http_client = http_client
+            self._openai_client = openai_client
+            super().__init__()  # pyright: ignore[reportUnknownMemberType]  # of Any
+            self.client = http_client  # which litellm then takes for not its own to close
+
+        def create_client(self, *_args: Any, **_kwargs: Any) -> Any:
+            return self._http_client
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(vars(self)["_openai_client"], name)
+
+    return Connection
