@@ -24,20 +24,18 @@ def _write(answer: str) -> None:
 
 
 def _prompt(options: argparse.Namespace) -> str:
-    if options.prompt not in {None, "-"}:
-        prompt: str = options.prompt
-    elif options.prompt is None and sys.stdin.isatty():
-        options.usage_error('there is no prompt: kor ask "Hello!"')
-    else:
-        prompt = _piped(options)
-    if not prompt.strip():
-        options.usage_error("the prompt is empty")
+    parser: argparse.ArgumentParser = options.parser
+    given: str | None = options.prompt
+    if given is None and sys.stdin.isatty():
+        parser.error('there is no prompt: kor ask "Hello!"')
+    prompt = _piped(parser) if given in {None, "-"} else given
+    if not prompt or not prompt.strip():
+        parser.error("the prompt is empty")
     return prompt
 
 
-def _piped(options: argparse.Namespace) -> str:
+def _piped(parser: argparse.ArgumentParser) -> str:
     try:
         return sys.stdin.buffer.read().decode("utf-8").rstrip("\n")
     except UnicodeDecodeError as error:
-        options.usage_error(f"the prompt on stdin is not UTF-8: {error}")
-        raise
+        parser.error(f"the prompt on stdin is not UTF-8: {error}")

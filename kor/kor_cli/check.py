@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from kor_cli.failure import MISCONFIGURED
 from kor_containers import ApplicationContainer, load_settings
+from kor_core.adapters.litellm import LiteLLMModel
+from kor_core.adapters.litellm_vendors import qualified
 from kor_core.errors import KorError, ProviderNotFoundError
 from kor_core.llm.base import BaseLLMModel
 from kor_core.llm.handle import ModelHandle
@@ -79,4 +81,9 @@ def _served(selector: ModelSelector, purpose: str) -> Iterator[Finding]:
 
 
 def _described(model: BaseLLMModel) -> str:
-    return str(model.reference) if isinstance(model, ModelHandle) else repr(model)
+    if not isinstance(model, ModelHandle):
+        return repr(model)
+    # litellm refuses many bare names, so it is given another one than is configured.
+    asked = model.inner.model_name
+    sent = qualified(asked) if isinstance(model.inner, LiteLLMModel) else asked
+    return f"{model.reference}" if sent == asked else f"{model.reference}, asked for as {sent}"

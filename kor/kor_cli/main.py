@@ -122,7 +122,7 @@ def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     chosen.add_argument(
         "--model", metavar="PROVIDER:MODEL", help="use this model, whatever is configured"
     )
-    parser.set_defaults(run=_ask, usage_error=parser.error)
+    parser.set_defaults(run=_ask, parser=parser)
 
 
 def _add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

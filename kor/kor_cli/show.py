@@ -3,7 +3,7 @@
 import argparse
 import json
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, TypeGuard
 
 from kor_containers import load_settings
 from kor_core.settings import Settings
@@ -40,7 +40,10 @@ def _written(value: Any) -> str:
     if (table := as_table(value)) is not None:
         pairs = (f"{dotted((key,))} = {_written(item)}" for key, item in table.items())
         return f"{{{', '.join(pairs)}}}"
-    if isinstance(value, list):
-        items = cast("list[Any]", value)
-        return f"[{', '.join(map(_written, items))}]"
+    if _is_list(value):
+        return f"[{', '.join(map(_written, value))}]"
     return json.dumps(value, ensure_ascii=False)
+
+
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)

@@ -1,5 +1,6 @@
 """``kor check``: what is wrong, found without calling anyone."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,16 @@ def test_a_configuration_without_default_is_right(capsys: pytest.CaptureFixture[
 
     assert (0, "") == (code, err)
     assert "purpose default: none is configured" in out
+
+
+def test_the_name_that_litellm_is_given_is_said_without_loading_litellm(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-planted")
+    monkeypatch.setitem(sys.modules, "litellm", None)
+    Path("config.toml").write_text('[llm.default]\nprovider = "litellm"\nmodel = "claude-3-opus"\n')
+    code, out, err = checked(capsys)
+
+    assert (0, "") == (code, err)
+    assert "purpose default: litellm:claude-3-opus, asked for as anthropic/claude-3-opus" in out
+    assert "sk-planted" not in out
