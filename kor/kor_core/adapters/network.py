@@ -3,42 +3,20 @@
 It knows the network settings and no credential, so tenants share it too.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib import import_module
-from ipaddress import ip_address
 from threading import Lock
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from kor_core.errors import KernelError, RealCallsBlockedError
+from kor_core.interception import CURE, Blocked, everywhere, refuse_blocked, wire_for
 from kor_core.settings import NetworkSettings
 
-__all__ = ["Blocked", "Library", "Transport", "beyond_loopback", "everywhere"]
+__all__ = ["Library", "Transport"]
 
-Blocked = Callable[[str], bool]
 Library = Literal["httpx", "httpx2"]
-
-
-def everywhere(host: str) -> bool:  # noqa: ARG001  # a rule for hosts that needs none
-    """Block calls to any host.
-
-    >>> everywhere("127.0.0.1")
-    True
-    """
-    return True
-
-
-def beyond_loopback(host: str) -> bool:
-    """Block calls to hosts other than this machine.
-
-    >>> beyond_loopback("api.openai.com"), beyond_loopback("127.0.0.1"), beyond_loopback("::1")
-    (True, False, False)
-    """
-    try:
-        return not ip_address(host).is_loopback
-    except ValueError:
-        return host != "localhost" and not host.endswith(".localhost")
 
 
 class Transport:
@@ -51,6 +29,7 @@ class Transport:
         settings: proxy, certificates, timeouts and limits.
         blocked: says of a host whether calls to it are refused, for tests; by default none is.
 
+    >>> from kor_core.interception import beyond_loopback
     >>> transport = Transport(NetworkSettings(), blocked=beyond_loopback)
     >>> transport.check("https://api.openai.com/v1")
     Traceback (most recent call last):
@@ -80,7 +59,7 @@ go to api.openai.com. ...
     def _make_client(self, library: Library) -> Any:
         from kor_core.adapters.httpx import make_client
 
-        return make_client(import_module(library), self._wire_to, self.timeouts)
+        return make_client(import_module(library), self._intercepted, self.timeouts)
 
     @property
     def timeouts(self) -> dict[str, float]:
@@ -92,6 +71,10 @@ go to api.openai.com. ...
             "write": settings.write_timeout,
             "pool": settings.pool_timeout,
         }
+
+    def _intercepted(self, url: str) -> Any:
+        self._refuse_closed()
+        return wire_for(url, self._wire_to)
 
     def _wire_to(self, url: str) -> Any:
         self.check(url)
@@ -113,18 +96,19 @@ go to api.openai.com. ...
             KernelError: the transport is closed.
             RealCallsBlockedError: calls to this host are blocked.
         """
+        self._refuse_closed()
+        host = urlsplit(url).hostname or url
+        refuse_blocked(host)
+        if any(blocked(host) for blocked in self._blocked):
+            raise RealCallsBlockedError(
+                f"Real calls are blocked here, and this one would go to {host}. {CURE}"
+            )
+
+    def _refuse_closed(self) -> None:
         if self._closed:
             raise KernelError(
                 "The network transport is closed, and its kernel with it. Get a model from a "
                 "kernel that is open."
-            )
-        if not self._blocked:
-            return
-        host = urlsplit(url).hostname or url
-        if any(blocked(host) for blocked in self._blocked):
-            raise RealCallsBlockedError(
-                f"Real calls are blocked here, and this one would go to {host}. Use a double "
-                "such as ScriptedProvider, or allow real calls for this test."
             )
 
     @contextmanager
