@@ -499,6 +499,15 @@ def test_a_misspelt_provider_is_found_before_it_is_asked_for():
     assert "llm.default.provider" == caught.value.problems[0].key
 
 
+def test_shared_state_is_refused_while_there_is_none():
+    registry = registry_of(settings={"state": {"url": "redis://localhost"}})
+
+    with pytest.raises(ConfigurationError, match="leave it out") as caught:
+        registry.check()
+
+    assert "state.url" == caught.value.problems[0].key
+
+
 def test_what_this_version_does_not_do_is_refused_not_ignored():
     default = {"provider": "echo", "model": "m", "strategy": "cheapest", "needs": ["tools"]}
 

@@ -147,17 +147,21 @@ class LLMRegistry:
         return tuple(self._grants().limited(found, model))
 
     def check(self) -> None:
-        """Refuse a configuration that misspells a provider.
+        """Refuse a configuration that misspells a provider, or asks for what is not done yet.
 
         A name that resembles none may be registered later; it is refused when it is asked for.
 
         Raises:
             ConfigurationError: all the places that do.
         """
-        problems = self._settings.problems_with_providers(self.providers)
-        misspelt = [problem for problem in problems if problem.suggestion is not None]
-        if misspelt:
-            raise ConfigurationError(misspelt)
+        settings = self._settings
+        problems = settings.problems_with_providers(self.providers)
+        found = [problem for problem in problems if problem.suggestion is not None]
+        if settings.state.url is not None:
+            words = "This version keeps no state that could be shared: leave it out."
+            found.append(settings.problem(("state", "url"), words))
+        if found:
+            raise ConfigurationError(found)
 
     def handle(self, candidates: Sequence[Candidate]) -> ModelHandle:
         """Return a new handle for candidates, with the providers' objects made and checked.
