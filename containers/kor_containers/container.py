@@ -188,6 +188,12 @@ class KorInstance(Operations, containers.DynamicContainer):
         self.__dict__["_space"] = space
         self.__dict__["_prefix"] = prefix
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        space = self.__dict__.get("_space")
+        if isinstance(space, RootSpace) and self.providers.get(name) is value:
+            space.adopt({f"{self._prefix}{name}": value})
+
     def __getattr__(self, name: str) -> Any:
         space = self.__dict__.get("_space")
         if space is None or name.startswith("__"):

@@ -196,12 +196,15 @@ class Native(Definition):
         references: the providers it refers to directly, with the path of each.
         in_place: whether the provider itself serves its container; otherwise a copy does,
             whose references lead to that container's bindings.
+        recipe: for a native singleton, how to make its object where the provider itself does
+            not serve: so it is built once in any number of threads, and closed.
     """
 
     kind: ClassVar[str] = "native"
     provider: providers.Provider[Any]
     references: tuple[tuple[providers.Provider[Any], str], ...] = ()
     in_place: bool = False
+    recipe: Recipe | None = None
 
     @property
     def edges(self) -> tuple[str, ...]:

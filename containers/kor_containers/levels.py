@@ -218,7 +218,7 @@ class Level:
             case Constant():
                 return Cell(self, path, None, definition.value)
             case Native():
-                return Provided(self, path, definition, self._provider(definition))
+                return self._native(path, definition)
             case Container(prefix):
                 return Cell(self, path, None, self.owner.view(prefix))
             case Undefined():
@@ -226,8 +226,10 @@ class Level:
             case _:
                 raise AssertionError(definition)
 
-    def _provider(self, native: Native) -> Any:
-        # Only the level on which it was declared has it for itself.
+    def _native(self, path: str, native: Native) -> Source:
+        # Only the level on which it was declared has the provider for itself.
         if native.in_place and self.owned is None:
-            return partial(given_below, native.provider)
-        return copied(native, self)
+            return Provided(self, path, native, partial(given_below, native.provider))
+        if native.recipe is not None:
+            return Cell(self, path, native.recipe)
+        return Provided(self, path, native, copied(native, self))

@@ -200,7 +200,8 @@ class Alias(Binding[T]):
     @property
     def related(self) -> Iterator[providers.Provider[Any]]:
         """What it stands for, and what overrides it."""
-        yield self._target
+        if self._target is not None:
+            yield self._target
         yield from self.overridden
 
 

@@ -21,6 +21,7 @@ from kor_containers.definitions import (
     Need,
     Plain,
     Read,
+    Recipe,
     ScopeNeed,
     Undefined,
 )
@@ -32,6 +33,10 @@ Names = Callable[[providers.Provider[Any]], str | None]
 
 # A configuration and its options hold each other and values, never a binding.
 _OPAQUE: Final = (providers.Configuration, providers.ConfigurationOption)
+
+# What a coherent singleton of ours can stand in for. Others mean something else: an object
+# for each thread or context.
+_SINGLETONS: Final = (providers.Singleton, providers.ThreadSafeSingleton)
 
 
 class ScopeOf(providers.Provider[Any]):
@@ -131,7 +136,15 @@ class Reader:
             case providers.Object() if not declared and not provider.overridden:
                 return Constant(provider())
             case _:
-                return Native(provider, tuple(self._references(path, provider)), declared)
+                return self._native(path, provider, read, declared=declared)
+
+    def _native(
+        self, path: str, provider: providers.Provider[Any], read: Read, *, declared: bool
+    ) -> Definition:
+        recipe = _recipe(provider, read)
+        if recipe is not None and not declared:
+            return recipe
+        return Native(provider, tuple(self._references(path, provider)), declared, recipe)
 
     def _binding(
         self, path: str, binding: Definable[Any], read: Read, *, declared: bool
@@ -166,6 +179,18 @@ class Reader:
             if isinstance(related, Redirect):
                 continue
             yield related, self.name(related, path, str(number))
+
+
+def _recipe(provider: providers.Provider[Any], read: Read) -> Recipe | None:
+    """What a plain native singleton does, as a recipe of ours."""
+    if type(provider) not in _SINGLETONS or provider.overridden:
+        return None
+    single: Any = provider
+    if single.attributes or single.provides is None:
+        return None
+    positional = tuple(read(item, str(number)) for number, item in enumerate(single.args))
+    keyword = {name: read(item, name) for name, item in single.kwargs.items()}
+    return Recipe(single.provides, positional, keyword)
 
 
 def bindings_of(container: Any, prefix: str = "") -> Iterator[tuple[str, providers.Provider[Any]]]:

@@ -452,7 +452,6 @@ class RootSpace(Space):
 
     def adopt(self, bindings: Mapping[str, providers.Provider[Any]]) -> None:
         """Take bindings in, and put in force the overrides that were declared on them."""
-        self._ground = None
         declared: list[tuple[str, providers.Provider[Any]]] = []
         for path, provider in bindings.items():
             self.bindings[path] = provider
@@ -462,6 +461,8 @@ class RootSpace(Space):
                 declared += [(path, item) for item in provider.join(self, path)]
             else:
                 self._natives[path] = provider
+        if self._ground is not None:
+            self._read_again(self._ground)
         for path, item in declared:
             self.override({path: item})
 
@@ -516,9 +517,11 @@ class RootSpace(Space):
     def reread(self) -> None:
         """See what native bindings were overridden with since, behind our back."""
         if self._natives and self._ground is not None and self._overridden_since():
-            ground = self._ground
-            definitions = {**ground.definitions, **self._read_all().definitions}
-            ground.graph, ground.definitions = _edges(definitions), definitions
+            self._read_again(self._ground)
+
+    def _read_again(self, ground: Level) -> None:
+        definitions = {**ground.definitions, **self._read_all().definitions}
+        ground.graph, ground.definitions = _edges(definitions), definitions
 
     def _overridden_since(self) -> bool:
         return any(
