@@ -403,6 +403,16 @@ def test_an_answer_can_be_cut_at_every_single_byte(upstream, stream, framing) ->
     assert upstream.requests[-1].sent == size
 
 
+@pytest.mark.parametrize("size", [0, 10])
+def test_bytes_are_counted_from_the_beginning_of_the_body(upstream, size) -> None:
+    upstream.play(faults.Cut(after_bytes=size))
+
+    _, end_of_head, body = _raw(upstream, stream=False).partition(b"\r\n\r\n")
+
+    assert end_of_head
+    assert len(body) == size
+
+
 def _raw(upstream, *, stream) -> bytes:
     body = json.dumps({**STREAMED, "stream": stream}).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -460,6 +470,15 @@ def test_what_alters_every_answer_alters_scripted_replies_too(upstream) -> None:
 
     assert [a["message"]["content"] for a in answers] == ["one", "Hello there!"]
     assert [a["finish_reason"] for a in answers] == ["length", "length"]
+
+
+def test_a_fault_told_after_a_reply_waits_for_the_request_after_it(upstream) -> None:
+    upstream.reply("one").play(faults.Finished("length"))
+
+    answers = [ask(upstream).json()["choices"][0] for _ in range(2)]
+
+    assert [a["finish_reason"] for a in answers] == ["stop", "length"]
+    assert [a["message"]["content"] for a in answers] == ["one", "Hello there!"]
 
 
 def test_a_fault_that_replaces_the_answer_leaves_the_reply_for_later(upstream) -> None:
