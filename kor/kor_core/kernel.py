@@ -10,10 +10,10 @@ from contextvars import ContextVar
 from functools import cached_property
 from importlib.metadata import entry_points
 from threading import RLock
-from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol
 from weakref import WeakSet
 
+from kor_core.closing import Closing
 from kor_core.errors import KernelError
 from kor_core.llm.catalogue import Catalogue
 from kor_core.llm.registry import LLMRegistry
@@ -38,7 +38,7 @@ __all__ = [
 ENTRY_POINT_GROUP: Final = "kor_core.kernel"
 
 
-class Kernel:
+class Kernel(Closing):
     """One configured set of services: the registry, the selector, the settings.
 
     Build one with ``kor_containers.create_kernel()`` or take ``container.kernel()``. As a
@@ -97,28 +97,6 @@ class Kernel:
     async def aclose(self) -> None:
         """Close its container from async code."""
         await self._scope.owner.aclose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     def __repr__(self) -> str:
         return f"<Kernel of tenant {self.tenant!r}>" if self.tenant else "<Kernel>"
