@@ -7,7 +7,8 @@ from dependency_injector import providers
 from dependency_injector.errors import Error
 
 from kor_containers.definitions import MISSING, Definable
-from kor_containers.spaces import RootSpace, Space
+from kor_containers.roots import RootSpace
+from kor_containers.spaces import Space
 
 __all__ = ["Binding", "DeclaredOverride", "Derived", "DerivedNative"]
 

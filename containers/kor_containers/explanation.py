@@ -9,7 +9,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-from kor_containers.definitions import MISSING, Alias, Constant, Container, Definition, Native, Recipe
+from kor_containers.definitions import (
+    MISSING,
+    Alias,
+    Constant,
+    Container,
+    Definition,
+    Native,
+    Recipe,
+)
 from kor_containers.levels import Level
 from kor_containers.sources import Cell
 from kor_containers.spaces import Space

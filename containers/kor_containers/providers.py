@@ -266,7 +266,7 @@ class Dependency(Binding[T]):
 
     def define(self, read: Read) -> Definition:
         """Another name for what it is bound to."""
-        expected = self._expected if isinstance(self._expected, type) else None
+        expected = _checkable(self._expected)
         bound = next(reversed(self._declared), self._default)
         if bound is None:
             return Undefined(expected)
@@ -288,6 +288,12 @@ class Dependency(Binding[T]):
         if isinstance(self._default, providers.Provider):
             yield self._default
         yield from dict.fromkeys((*self._declared, *self.overridden))
+
+
+def _checkable(expected: Any) -> type | None:
+    """A class to compare with others; protocols say nothing of a class before it is used."""
+    is_class = isinstance(expected, type) and not getattr(expected, "_is_protocol", False)
+    return expected if is_class else None
 
 
 def _object(value: Any) -> providers.Provider[Any]:

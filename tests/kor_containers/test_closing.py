@@ -89,9 +89,7 @@ def test_closing_a_parent_closes_living_children_first(toy: SimpleNamespace, app
         grandchild.kernel()
 
 
-def test_closing_closes_what_overrides_in_force_built_too(
-    toy: SimpleNamespace, app: Any
-) -> None:
+def test_closing_closes_what_overrides_in_force_built_too(toy: SimpleNamespace, app: Any) -> None:
     outside = app.kernel()
     override = app.llm.openai.override("fake")
     inside = app.kernel()
@@ -131,9 +129,7 @@ def test_a_derived_container_closes_its_own_copy_of_a_native_singleton(
     assert (own.closed, parents.closed) == (1, 0)  # the declared one is dependency-injector's
 
 
-def test_all_closers_run_and_errors_come_out_as_one_group(
-    toy: SimpleNamespace, app: Any
-) -> None:
+def test_all_closers_run_and_errors_come_out_as_one_group(toy: SimpleNamespace, app: Any) -> None:
     class Bad(toy.Part):
         def close(self) -> None:
             super().close()
@@ -408,7 +404,9 @@ def test_a_reference_kept_from_an_ended_override_says_so(toy: SimpleNamespace, a
     with app.override({"llm.openai": Singleton(toy.Part, factory.provider)}):
         make = app.llm.openai().needs[0]
         assert make() == [app.llm.litellm()]
-    with app.override({"network.transport": "wire", "llm.openai": Singleton(toy.Part, factory.provider)}):
+    with app.override(
+        {"network.transport": "wire", "llm.openai": Singleton(toy.Part, factory.provider)}
+    ):
         make = app.llm.openai().needs[0]
 
     with pytest.raises(ContainerError, match="has ended"):

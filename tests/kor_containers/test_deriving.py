@@ -300,9 +300,7 @@ def test_a_native_override_in_force_is_derived_with_what_it_needs() -> None:
     assert child.factory() == ["child"]
 
 
-def test_deriving_from_a_container_with_overrides_in_force(
-    toy: SimpleNamespace, app: Any
-) -> None:
+def test_deriving_from_a_container_with_overrides_in_force(toy: SimpleNamespace, app: Any) -> None:
     """What an override put in force belongs to the child too, dependents of a change renewed."""
     with app.llm.openai.override(Singleton(toy.Part, app.config.settings)):
         child = app.derive({"config.settings": "tenant's"})
