@@ -12,11 +12,13 @@ from kor_containers.application import (
     default_container,
 )
 from kor_containers.container import KorContainer
+from kor_containers.tenants import TenantKernels
 from kor_core.adapters.dynaconf import load_settings
 
 __all__ = [
     "ApplicationContainer",
     "KorContainer",
+    "TenantKernels",
     "create_container",
     "create_kernel",
     "default_container",

@@ -1,0 +1,111 @@
+"""How a tenant's container comes from the application's: by replacing its settings."""
+
+from typing import Any, cast
+
+from dependency_injector.providers import Container
+
+from kor_containers.application import ApplicationContainer
+from kor_containers.config import Source, read
+from kor_containers.container import KorInstance
+from kor_containers.overlays import Overlay
+from kor_containers.pool import Base, Lease
+from kor_core.errors import ContainerError
+from kor_core.settings.overlay import settings_for_tenant
+
+__all__ = ["Derivation"]
+
+
+class Derivation:
+    """Derives tenants from an application's container.
+
+    Args:
+        app: the container: an ``ApplicationContainer``, or one that holds one.
+
+    Raises:
+        ContainerError: it holds none, or several.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._steps = _steps_to_application(app)
+        self._prefix = "".join(f"{step}." for step in self._steps)
+
+    def lease(self, tenant: str, overlay: Overlay, base: Base) -> Lease:
+        """Return a tenant's kernel in its container, from sync code.
+
+        Raises:
+            ConfigurationError: the overlay is wrong.
+        """
+        container = self._derived(tenant, overlay, base)
+        try:
+            return Lease(tenant, base, container, self._application(container).kernel())
+        except BaseException:
+            container.close()
+            raise
+
+    async def alease(self, tenant: str, overlay: Overlay, base: Base) -> Lease:
+        """Return a tenant's kernel in its container, from async code."""
+        container = self._derived(tenant, overlay, base)
+        try:
+            kernel = await self._application(container).kernel.async_()
+        except BaseException:
+            await container.aclose()
+            raise
+        return Lease(tenant, base, container, kernel)
+
+    def renewed(self, source: Source) -> Base:
+        """Return the application with its configuration read again, its kernel built.
+
+        Raises:
+            ConfigurationError: the configuration is wrong.
+        """
+        given = self._application(self._app).handed_in().source if source is None else source
+        container = self._app.derive({f"{self._prefix}config.operator": read(given)})
+        try:
+            self._application(container).kernel()
+        except BaseException:
+            container.close()
+            raise
+        return Base(container, is_ours=True)
+
+    def shared(self) -> tuple[str, ...]:
+        """Return the paths of the bindings that tenants share, sorted."""
+        app: KorInstance = self._app
+        space, above = app.place()
+        graph = space.top.graph
+        own = graph.closure((f"{above}{self._prefix}config.settings",))
+        shared = [path for path in graph.edges.keys() - own if path.startswith(above)]
+        return tuple(sorted(path.removeprefix(above) for path in shared))
+
+    def _derived(self, tenant: str, overlay: Overlay, base: Base) -> Any:
+        operator = self._application(base.container).config.operator()
+        settings = settings_for_tenant(operator, tenant, overlay.tables, place=overlay.place)
+        return base.container.derive({f"{self._prefix}config.settings": settings})
+
+    def _application(self, container: Any) -> Any:
+        for step in self._steps:
+            container = getattr(container, step)
+        return container
+
+
+def _steps_to_application(app: Any) -> tuple[str, ...]:
+    found = list(_applications(app, ()))
+    if len(found) == 1:
+        return found[0]
+    raise ContainerError(
+        f"{type(app).__name__} holds {len(found)} ApplicationContainers, and tenants need one. "
+        "Hand in what create_container() returned, or a container that holds "
+        "`kor = providers.Container(ApplicationContainer)`."
+    )
+
+
+def _applications(app: Any, steps: tuple[str, ...]) -> list[tuple[str, ...]]:
+    if isinstance(app, ApplicationContainer):
+        return [steps]
+    inside = getattr(app, "providers", {})
+    return [
+        found
+        for name, provider in inside.items()
+        if isinstance(provider, Container)
+        for found in _applications(cast("Any", provider).container, (*steps, name))
+    ]

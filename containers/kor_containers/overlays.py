@@ -1,0 +1,226 @@
+"""Where tenants' overlays come from: a mapping, a folder of TOML files, or a function."""
+
+import asyncio
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol
+
+from kor_core.errors import (
+    ConfigurationError,
+    KorError,
+    Problem,
+    TenantError,
+    TenantNotFoundError,
+)
+from kor_core.settings.provenance import Sourced, as_table
+from kor_core.settings.toml import read_toml
+
+__all__ = ["Overlay", "OverlayReader", "OverlaySource", "checked_id", "needs_async", "reader_of"]
+
+Found = Mapping[str, Any] | None
+OverlaySource = (
+    Mapping[str, Mapping[str, Any]]
+    | str
+    | PathLike[str]
+    | Callable[[str], Found | Awaitable[Found]]
+)
+"""Overlays by id, a folder of ``<id>.toml`` files, or a function, async or not, of the id."""
+
+# A name of a file in every folder, and of nothing else: no separator, no leading dot.
+_ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,127}")
+
+
+def checked_id(tenant: object) -> str:
+    """Return a tenant's id, which is safe as the name of a file.
+
+    Raises:
+        TenantNotFoundError: no tenant can have such an id.
+
+    >>> checked_id("acme")
+    'acme'
+    >>> checked_id("../acme")
+    Traceback (most recent call last):
+    kor_core.errors.TenantNotFoundError: No tenant '../acme': ...
+    """
+    if isinstance(tenant, str) and _ID.fullmatch(tenant):
+        return tenant
+    shown = repr(tenant)[:130]
+    raise TenantNotFoundError(
+        str(tenant)[:128],
+        f"No tenant {shown}: an id is 1 to 128 letters, digits and '_', '-', '.', '@' or '+', "
+        "and begins with a letter, a digit or '_'.",
+    )
+
+
+class Overlay(NamedTuple):
+    """What a source has for a tenant.
+
+    Args:
+        tables: the overlay.
+        place: the file it stands in; empty where it is in none.
+    """
+
+    tables: Mapping[str, Any] | Sourced
+    place: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Overlay {self.place}>"  # tables may hold a key
+
+
+class OverlayReader(Protocol):
+    """Reads the overlay of one tenant.
+
+    Args:
+        is_async: whether only ``aread`` works.
+    """
+
+    is_async: bool
+
+    def read(self, tenant: str) -> Overlay:
+        """Return the overlay.
+
+        Raises:
+            TenantNotFoundError: there is no such tenant.
+            TenantError: the source failed.
+            ConfigurationError: a file is no TOML.
+        """
+        ...
+
+    async def aread(self, tenant: str) -> Overlay:
+        """Return the overlay, from async code."""
+        ...
+
+
+def reader_of(source: OverlaySource) -> OverlayReader:
+    """Return what reads a source.
+
+    Raises:
+        ConfigurationError: it is none, or there is no such folder.
+    """
+    given: Any = source
+    if isinstance(given, str | PathLike):
+        return _Folder(Path(given))  # pyright: ignore[reportUnknownArgumentType]  # of Any
+    if callable(given):
+        return _Function(given)
+    if isinstance(given, Mapping):
+        return _Mapping(given)  # pyright: ignore[reportUnknownArgumentType]  # of Any
+    words = f"Expected a mapping, a folder or a function, found {type(source).__name__}."
+    raise ConfigurationError([Problem(words, "source of TenantKernels")])
+
+
+class _Mapping:
+    is_async = False
+
+    def __init__(self, overlays: Mapping[str, Mapping[str, Any]]) -> None:
+        self._overlays = overlays
+
+    def read(self, tenant: str) -> Overlay:
+        return _found(tenant, self._overlays.get(tenant))
+
+    async def aread(self, tenant: str) -> Overlay:
+        return self.read(tenant)
+
+
+class _Folder:
+    is_async = False
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.expanduser().absolute()
+        if not self._folder.is_dir():
+            problem = Problem("There is no such folder of overlays.", str(folder))
+            raise ConfigurationError([problem])
+
+    def read(self, tenant: str) -> Overlay:
+        path = self._folder / f"{tenant}.toml"
+        outcome = read_toml(path)
+        if outcome is None:
+            raise TenantNotFoundError(tenant)
+        if isinstance(outcome, Problem):
+            raise ConfigurationError([outcome])
+        return Overlay(outcome, str(path))
+
+    async def aread(self, tenant: str) -> Overlay:
+        return await asyncio.to_thread(self.read, tenant)
+
+
+class _Function:
+    def __init__(self, function: Callable[[str], Any]) -> None:
+        self._function = function
+        call = getattr(function, "__call__", None)  # noqa: B004  # an object's own async method
+        self.is_async: bool = any(map(inspect.iscoroutinefunction, (function, call)))
+
+    def read(self, tenant: str) -> Overlay:
+        with _asking(tenant):
+            found = self._function(tenant)
+        if inspect.isawaitable(found):
+            self.is_async = True  # as a lambda that calls an async function
+            if inspect.iscoroutine(found):
+                found.close()
+            raise needs_async(tenant)
+        return _found(tenant, found)
+
+    async def aread(self, tenant: str) -> Overlay:
+        with _asking(tenant):
+            found = await self._called(tenant)
+            if inspect.isawaitable(found):
+                self.is_async = True
+                found = await found
+        return _found(tenant, found)
+
+    async def _called(self, tenant: str) -> Any:
+        if self.is_async:
+            return self._function(tenant)
+        # It may wait for a database, and the event loop must not.
+        return await asyncio.to_thread(self._function, tenant)
+
+
+def needs_async(tenant: str) -> TenantError:
+    """Return the error for sync code that asks an async source."""
+    return TenantError(
+        f"The source of overlays is async, so tenant '{tenant}' cannot be asked for from sync "
+        "code. Write `async with tenants.use(id)`, or await what the method returns.",
+        tenant=tenant,
+    )
+
+
+def _found(tenant: str, found: object) -> Overlay:
+    if found is None:
+        raise TenantNotFoundError(tenant)
+    tables = as_table(found)
+    if tables is None:
+        words = f"The source gave {type(found).__name__} for tenant '{tenant}', not a mapping."
+        raise TenantError(f"{words} Give the overlay as tables, or None.", tenant=tenant)
+    return Overlay(tables)
+
+
+# The tenants whose overlay is being asked of a function, in this context.
+_asked: ContextVar[frozenset[str]] = ContextVar("kor_asked_tenants", default=frozenset())
+
+
+@contextmanager
+def _asking(tenant: str) -> Generator[None]:
+    """Put what a function raises as an error of this tenant's; refuse to go in circles."""
+    asked = _asked.get()
+    if tenant in asked:
+        raise TenantError(
+            f"The source of overlays asks for tenant '{tenant}' while it is asked for it.",
+            tenant=tenant,
+        )
+    token = _asked.set(asked | {tenant})
+    try:
+        yield
+    except KorError:
+        raise
+    except Exception as error:
+        if isinstance(error, KeyError) and error.args == (tenant,):  # overlays.__getitem__
+            raise TenantNotFoundError(tenant) from error
+        # The class alone: words of a database's error may hold its password.
+        words = f"The source of overlays failed for tenant '{tenant}': {type(error).__name__}."
+        raise TenantError(f"{words} Others are served; ask again.", tenant=tenant) from error
+    finally:
+        _asked.reset(token)
