@@ -217,6 +217,16 @@ def test_importing_the_doubles_needs_no_vendor_and_not_even_the_extra() -> None:
     assert done.stdout == "ok\n"
 
 
+@pytest.mark.parametrize("server", [Upstream(), ForwardProxy()])
+def test_without_the_extra_a_server_says_what_to_install(server, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "h11", None)
+
+    with pytest.raises(KorError, match=r"pip install 'kor-sdk\[testing\]'"):
+        server.open()
+
+    assert ours() == []
+
+
 def test_a_program_that_forgets_to_close_exits_all_the_same() -> None:
     code = "from kor_core.testing import Upstream; print(Upstream().open().url)"
 

@@ -6,8 +6,10 @@ import ssl
 import struct
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from importlib import import_module
 from typing import Any, Final
 
+from kor_core.errors import KorError
 from kor_core.testing.background import Background
 
 __all__ = ["HOST", "Peer", "Server"]
@@ -70,7 +72,12 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        """Listen on a free port."""
+        """Listen on a free port.
+
+        Raises:
+            KorError: the extra ``testing`` is not installed.
+        """
+        _require_parser()
         self._socket = _bound(0)
         self.port = self._socket.getsockname()[1]
         self._background.start()
@@ -131,6 +138,17 @@ class Server:
         # Each leaves when its socket is closed, a step of the loop later.
         while self.peers:  # noqa: ASYNC110  # no event: this thread's own loop does it next
             await asyncio.sleep(0)
+
+
+def _require_parser() -> None:
+    # Now and here: once a connection is accepted, there is nobody left to tell.
+    try:
+        import_module("h11")
+    except ImportError as error:
+        raise KorError(
+            "A server for tests needs the package h11. Install the extra: "
+            "pip install 'kor-sdk[testing]'."
+        ) from error
 
 
 def _bound(port: int) -> socket.socket:
