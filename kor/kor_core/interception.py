@@ -25,6 +25,7 @@ __all__ = [
     "blocked",
     "everywhere",
     "intercepted",
+    "is_intercepted",
     "refuse_blocked",
     "wire_for",
 ]
@@ -153,7 +154,7 @@ class Wire(Protocol):
     """Sends requests."""
 
     async def send(
-        self, method: str, url: str, headers: Headers, body: bytes, exchange: Any
+        self, method: str, url: str, headers: Headers, body: bytes, exchange: Any, /
     ) -> Answer:
         """Send a request and return as soon as the headers of the answer are there."""
         ...
@@ -178,6 +179,11 @@ def wire_for(url: str, onward: Onward) -> Wire:
     """Return the wire for a URL: that of the innermost interceptor, or the real one."""
     standing = _interceptors.now
     return standing[-1].wire(onward) if standing else onward(url)
+
+
+def is_intercepted() -> bool:
+    """Say whether anybody stands in for the network."""
+    return bool(_interceptors.now)
 
 
 @contextmanager

@@ -11,7 +11,14 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from kor_core.errors import KernelError, RealCallsBlockedError
-from kor_core.interception import CURE, Blocked, everywhere, refuse_blocked, wire_for
+from kor_core.interception import (
+    CURE,
+    Blocked,
+    everywhere,
+    is_intercepted,
+    refuse_blocked,
+    wire_for,
+)
 from kor_core.settings import NetworkSettings
 
 __all__ = ["Library", "Transport"]
@@ -77,7 +84,7 @@ go to api.openai.com. ...
         return wire_for(url, self._wire_to)
 
     def _wire_to(self, url: str) -> Any:
-        self.check(url)
+        self._refuse_blocked(url)
         with self._lock:
             if self._wire is None:
                 self._wire = self._make_wire()
@@ -97,6 +104,10 @@ go to api.openai.com. ...
             RealCallsBlockedError: calls to this host are blocked.
         """
         self._refuse_closed()
+        if not is_intercepted():  # whoever stands in asks for itself, or calls nobody
+            self._refuse_blocked(url)
+
+    def _refuse_blocked(self, url: str) -> None:
         host = urlsplit(url).hostname or url
         refuse_blocked(host)
         if any(blocked(host) for blocked in self._blocked):

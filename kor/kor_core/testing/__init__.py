@@ -5,6 +5,8 @@ Its faults are in :mod:`kor_core.testing.faults`.
 """
 
 from kor_core.llm.echo import EchoProvider
+from kor_core.testing.blocking import block_real_calls
+from kor_core.testing.cassettes import Cassette, cassette
 from kor_core.testing.doubles import (
     Call,
     Response,
@@ -12,6 +14,7 @@ from kor_core.testing.doubles import (
     ScriptedProvider,
     ScriptExhaustedError,
 )
+from kor_core.testing.mismatch import CassetteError, NotOnCassetteError
 from kor_core.testing.proxy import ForwardProxy, Proxied
 from kor_core.testing.recording import Headers, Received
 from kor_core.testing.replies import Reply, ToolCall
@@ -21,9 +24,12 @@ from kor_core.testing.upstream import Upstream
 __all__ = [
     "ALWAYS",
     "Call",
+    "Cassette",
+    "CassetteError",
     "EchoProvider",
     "ForwardProxy",
     "Headers",
+    "NotOnCassetteError",
     "Proxied",
     "Received",
     "Reply",
@@ -35,4 +41,6 @@ __all__ = [
     "ToolCall",
     "Upstream",
     "When",
+    "block_real_calls",
+    "cassette",
 ]
