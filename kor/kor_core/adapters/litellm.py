@@ -120,9 +120,12 @@ class LiteLLMProvider(BaseLLMProvider):
         """Return the variables of the model's vendor; litellm is not imported for it."""
         vendor = VENDORS.get(name := vendor_of(model_name))
         if vendor is None:  # most vendors' variables are named like this
-            return Credentials((f"{name.upper()}_API_KEY",) if name else ())
+            keys = (f"{name.upper()}_API_KEY",) if name else ()
+            return Credentials(keys, vendor=name or model_name, ambient=True)
         required = bool(vendor.keys or vendor.needs_url) and not vendor.ambient
-        return Credentials(vendor.keys, vendor.urls, required=required)
+        return Credentials(
+            vendor.keys, vendor.urls, required, vendor=name, ambient=bool(vendor.ambient)
+        )
 
 
 class LiteLLMModel(BaseLLMModel):

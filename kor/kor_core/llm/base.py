@@ -68,12 +68,15 @@ class Credentials:
             (A ``base_url`` alone is a keyless local server.)
         vendor: which of several vendors the model belongs to; empty where the provider has
             but one. What an operator configured for one vendor serves no tenant at another.
+        ambient: whether the SDK may find an identity of the host by itself, such as a cloud's
+            role. A tenant uses such a vendor only where the operator's configuration does.
     """
 
     key_variables: tuple[str, ...] = ()
     url_variables: tuple[str, ...] = ()
     required: bool = False
     vendor: str = ""
+    ambient: bool = False
 
 
 class BaseLLMProvider(ABC):

@@ -56,7 +56,8 @@ class Grants:
         """Return what a model's provider wants, without the environment where it may not serve.
 
         Raises:
-            ConfigurationError: a tenant's model has a name that could be an endpoint.
+            ConfigurationError: a tenant asks for a model whose name could be an endpoint, or
+                whose vendor would be called with the identity of the host.
         """
         wanted = self._providers[reference.provider].credentials(reference.model)
         if self._tenancy is None:
@@ -65,6 +66,9 @@ class Grants:
             raise ConfigurationError([Problem(_ENDPOINT, self._tenancy.place)])
         if self.reach(reference):
             return wanted
+        if wanted.ambient:
+            words = f"'{reference}': {_AMBIENT}"
+            raise ConfigurationError([Problem(words, self._tenancy.place)])
         # Required, for an SDK that is given no key may find the operator's by itself.
         required = wanted.required or bool(wanted.vendor)
         return replace(wanted, key_variables=(), url_variables=(), required=required)
@@ -110,4 +114,10 @@ class Grants:
 _ENDPOINT = (
     "A tenant's model may not be named by a URL. An endpoint goes into base_url of "
     "[llm.providers.<id>] in the tenant's overlay."
+)
+
+_AMBIENT = (
+    "The operator's configuration names no model of this vendor, and its SDK may find the "
+    "identity of this host by itself. Let the operator's configuration name one, or choose a "
+    "vendor that takes a key."
 )
