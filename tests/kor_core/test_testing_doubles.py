@@ -97,3 +97,24 @@ def test_each_response_is_given_once_however_many_threads_ask() -> None:
         answers = list(pool.map(lambda _: asyncio.run(model.agenerate("?")), range(200)))
 
     assert set(answers) == expected
+
+
+def test_more_can_be_scripted_at_any_time() -> None:
+    provider = ScriptedProvider(["one"])
+    model = provider.create_model("a", {})
+
+    assert "one" == model.generate("?")
+    assert "two" == provider.reply("two", "three").create_model("b", {}).generate("?")
+    assert "three" == model.reply("four").generate("?")
+    assert "four" == model.generate("?")
+
+
+def test_under_another_id_a_double_is_still_the_same_one() -> None:
+    provider = ScriptedProvider(["one", "two"])
+    openai = provider.named("openai")
+
+    answers = [twin.create_model("m", {}).generate("?") for twin in (openai, provider)]
+
+    assert ("scripted", "openai") == (provider.id, openai.id)
+    assert ["one", "two"] == answers
+    assert provider.calls == openai.calls == [Call("?", {}, "m")] * 2

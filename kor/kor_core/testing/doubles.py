@@ -1,9 +1,10 @@
 """Models and providers for tests that need no network: they answer what a script says."""
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from kor_core.errors import KorError
 from kor_core.llm.base import BaseLLMModel, BaseLLMProvider
@@ -55,17 +56,22 @@ class _Script:
     """Responses that are given out in order, and the calls that took them."""
 
     def __init__(self, responses: Iterable[Response]) -> None:
-        self.responses = tuple(responses)
+        self.responses = list(responses)
         self.calls: list[Call] = []
         self._lock = Lock()
+
+    def add(self, responses: Iterable[Response]) -> None:
+        with self._lock:
+            self.responses.extend(responses)
 
     def play(self, call: Call) -> str:
         with self._lock:
             self.calls.append(call)
             position = len(self.calls)
-        if position > len(self.responses):
-            raise ScriptExhaustedError(call.model, len(self.responses))
-        return _played(self.responses[position - 1], call.prompt)
+            if position > len(self.responses):
+                raise ScriptExhaustedError(call.model, len(self.responses))
+            response = self.responses[position - 1]
+        return _played(response, call.prompt)
 
 
 def _played(response: Response, prompt: str) -> str:
@@ -109,6 +115,11 @@ class ScriptedModel(BaseLLMModel):
         super().__init__(model_name, config if config is not None else {})
         self._script = _Script(responses)
 
+    def reply(self, *responses: Response) -> Self:
+        """Answer the next calls with these, after what is scripted already."""
+        self._script.add(responses)
+        return self
+
     @property
     def calls(self) -> list[Call]:
         """Every call so far; for a model of a :class:`ScriptedProvider`, of all its models."""
@@ -136,11 +147,30 @@ class ScriptedProvider(BaseLLMProvider):
     ('one', 'two')
     >>> [(call.model, call.prompt) for call in provider.calls]
     [('a', '?'), ('b', '?')]
+    >>> provider.reply("three").create_model("a", {}).generate("?")
+    'three'
     """
 
     def __init__(self, responses: Iterable[Response] = (), id: str = "scripted") -> None:  # noqa: A002  # the provider's own word
         self.id = id
         self._script = _Script(responses)
+
+    def reply(self, *responses: Response) -> Self:
+        """Answer the next calls with these, after what is scripted already."""
+        self._script.add(responses)
+        return self
+
+    def named(self, id: str) -> Self:  # noqa: A002  # the provider's own word
+        """Return the same double under another id: the script and the calls are one.
+
+        >>> provider = ScriptedProvider(["one", "two"])
+        >>> openai = provider.named("openai")
+        >>> openai.create_model("gpt-4o", {}).generate("?"), provider.prompts
+        ('one', ['?'])
+        """
+        twin = copy(self)
+        twin.id = id
+        return twin
 
     @property
     def calls(self) -> list[Call]:
