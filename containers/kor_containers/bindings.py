@@ -7,6 +7,7 @@ from dependency_injector import providers
 from dependency_injector.errors import Error
 
 from kor_containers.definitions import MISSING, Definable
+from kor_containers.native import AnyProvider, is_provider
 from kor_containers.roots import RootSpace
 from kor_containers.spaces import Space
 
@@ -45,7 +46,7 @@ class Binding(Definable[T]):
             return value  # type: ignore[no-any-return] # a slot for any object
         return self._home().give(self._path, self)  # type: ignore[no-any-return] # as above
 
-    async def async_(self) -> T:  # type: ignore[override] # as above
+    async def async_(self) -> T:
         """The object, from async code; works for every binding.
 
         Raises:
@@ -118,7 +119,7 @@ class Binding(Definable[T]):
         if provider is self:
             raise Error(f"Provider {self} could not be overridden with itself")
         if self._space is not None:
-            entered = provider if isinstance(provider, providers.Provider) else None
+            entered = provider if is_provider(provider) else None
             return self._space.override({self._path: provider}, entered)
         return self._declare(provider)
 
@@ -149,12 +150,11 @@ class Binding(Definable[T]):
         """There is no list."""
 
     def _declare(self, provider: Any) -> "DeclaredOverride":
-        if not isinstance(provider, providers.Provider):
-            provider = providers.Object(provider)
+        given: AnyProvider = provider if is_provider(provider) else providers.Object(provider)
         # dependency-injector applies what a container was composed with twice.
-        if not (self._declared and self._declared[-1] is provider):
-            self._declared += (provider,)
-        return DeclaredOverride(self, provider)
+        if not (self._declared and self._declared[-1] is given):
+            self._declared += (given,)
+        return DeclaredOverride(self, given)
 
     def undeclare(self, provider: providers.Provider[Any]) -> None:
         """Take back an override that was declared before it belonged to a container."""
@@ -167,13 +167,18 @@ class Binding(Definable[T]):
         known = memo.get(id(self))
         if known is not None:
             return known  # type: ignore[no-any-return] # memo holds any
-        copied = memo[id(self)] = type(self)()
-        copied.copy_from(self, memo)
+        copied = memo[id(self)] = self.again(memo)
+        declared = providers.deepcopy(self.overrides_to_copy(), memo)
+        copied._declared = declared  # noqa: SLF001 # of the same class
         return copied
 
-    def copy_from(self, other: Self, memo: dict[int, Any]) -> None:
-        """Become a copy: built objects stay behind, overrides come along."""
-        self._declared = providers.deepcopy(other.overridden, memo)
+    def again(self, memo: dict[int, Any]) -> Self:
+        """The same declaration once more, with copies of the providers among its arguments."""
+        raise NotImplementedError
+
+    def overrides_to_copy(self) -> tuple[AnyProvider, ...]:
+        """What a copy is overridden with."""
+        return self.overridden
 
     @property
     def related(self) -> Any:
@@ -209,13 +214,16 @@ class Derived(Binding[T]):
 
     __slots__ = ()
 
+    def __deepcopy__(self, memo: dict[int, Any] | None) -> Self:
+        return self  # it belongs to a living container, whoever copies a provider around it
+
 
 class DerivedNative(Derived[T]):
     """A native binding of a derived container, which may take arguments."""
 
     __slots__ = ()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> T:
+    def __call__(self, *args: Any, **kwargs: Any) -> T:  # type: ignore[override] # one of its forms
         """What the provider gives now."""
         return self._home().give(self._path, None, args, kwargs)  # type: ignore[no-any-return] # any
 

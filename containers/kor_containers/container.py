@@ -15,7 +15,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, overload
+from typing import Any, Self, overload
 
 from dependency_injector import containers, providers
 
@@ -48,7 +48,8 @@ class KorMeta(type(containers.DeclarativeContainer)):  # type: ignore[misc] # a 
                     "itself. Choose another one.",
                     path=key,
                 )
-        return super().__new__(mcs, name, bases, attributes)
+        made: KorMeta = super().__new__(mcs, name, bases, attributes)
+        return made
 
     def __instancecheck__(cls, instance: object) -> bool:
         if not isinstance(instance, containers.DynamicContainer):
@@ -86,7 +87,8 @@ def _override_class(container: Any, overriding: Any) -> None:
                 f"{did_you_mean(name, known)}",
                 path=name,
             )
-    containers.DeclarativeContainer.override.__func__(container, overriding)
+    native: Any = containers.DeclarativeContainer.__dict__["override"]
+    native.__func__(container, overriding)
 
 
 class KorContainer(Operations, containers.DeclarativeContainer, metaclass=KorMeta):
@@ -99,18 +101,19 @@ class KorContainer(Operations, containers.DeclarativeContainer, metaclass=KorMet
     instance_type = KorInstance
 
     # Without it the stub's __getattr__ would let every misspelt attribute pass as Any.
-    __getattr__: None  # type: ignore[assignment] # hides a method on purpose
-    override = _Override()  # type: ignore[assignment] # both forms, by where it is looked up
+    __getattr__: None  # type: ignore[assignment,misc] # hides a method on purpose
+    override: _Override = _Override()  # type: ignore[assignment] # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType, reportIncompatibleVariableOverride] # both forms, by where it is looked up
 
-    def __new__(cls, **overriding_providers: Any) -> Any:
+    def __new__(cls, **overriding_providers: Any) -> Self:
         """Create a container; nothing is built and nothing is read.
 
         Args:
             overriding_providers: binds dependencies that the container declares.
         """
-        container = super().__new__(cls, **overriding_providers)
+        # What comes back is a KorInstance, which type checkers need not know.
+        container: Any = super().__new__(cls, **overriding_providers)
         container.adopt()
-        return container
+        return container  # type: ignore[no-any-return] # as above
 
     @classmethod
     def reset_override(cls) -> None:

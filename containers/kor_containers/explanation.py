@@ -71,7 +71,7 @@ class Explanation:
         yield f"{name}: {self._summary()}"
         for number, need in enumerate(self.needs):
             last = number == len(self.needs) - 1
-            first, *others = need._lines()
+            first, *others = str(need).splitlines()
             yield f"{'└─' if last else '├─'} {first}"
             yield from (f"{'  ' if last else '│ '} {line}" for line in others)
 

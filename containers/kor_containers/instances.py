@@ -1,7 +1,7 @@
 """Living containers: what calling a `KorContainer` gives, and what a derived one looks like."""
 
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Self
 
 from dependency_injector import containers, providers
 from dependency_injector.errors import Error
@@ -9,6 +9,7 @@ from dependency_injector.errors import Error
 from kor_containers.bindings import Binding, Derived, DerivedNative
 from kor_containers.definitions import Definable
 from kor_containers.explanation import Explanation, explain
+from kor_containers.native import contents, inside
 from kor_containers.overriding import Override
 from kor_containers.reading import bindings_of
 from kor_containers.roots import RootSpace
@@ -116,14 +117,16 @@ class KorInstance(Operations, containers.DynamicContainer):
         Raises:
             ContainerError: a path names no binding; nothing was changed.
         """
-        given = overriding if isinstance(overriding, Mapping) else _contents(overriding)
+        contents: Mapping[str, Any] | None = getattr(overriding, "providers", None)
+        given = overriding if contents is None else _flat(contents)
         space, prefix = _place(self)
         return space.override(_absolute(prefix, given), self)
 
     def override_providers(self, **overriding_providers: Any) -> Any:
         """Replace bindings by name, all or none, until the block or the override ends."""
         if self._space is None:
-            return super().override_providers(**overriding_providers)
+            native: Any = super()
+            return native.override_providers(**overriding_providers)
         return self.override(_flat(overriding_providers))
 
     def reset_last_overriding(self) -> None:
@@ -162,7 +165,8 @@ class KorInstance(Operations, containers.DynamicContainer):
 
     def assign_parent(self, parent: Any) -> None:
         """Become part of another container's declaration."""
-        super().assign_parent(parent)
+        native: Any = super()
+        native.assign_parent(parent)
         for _, provider in bindings_of(self):
             if isinstance(provider, Binding):
                 provider.leave()
@@ -176,8 +180,8 @@ class KorInstance(Operations, containers.DynamicContainer):
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         space = self.__dict__.get("_space")
-        if isinstance(space, RootSpace) and self.providers.get(name) is value:
-            space.adopt({f"{self._prefix}{name}": value})
+        if isinstance(space, RootSpace) and contents(self).get(name) is value:
+            _take_in(space, f"{self._prefix}{name}", value)
 
     def __getattr__(self, name: str) -> Any:
         space = self.__dict__.get("_space")
@@ -202,15 +206,11 @@ def _absolute(prefix: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
     return {f"{prefix}{path}": value for path, value in given.items()} if prefix else given
 
 
-def _contents(container: Any) -> Mapping[str, Any]:
-    return _flat(container.providers)
-
-
 def _flat(given: Mapping[str, Any]) -> dict[str, Any]:
     """The leaf bindings of what was handed in, containers in it included."""
     flat: dict[str, Any] = {}
     for name, value in given.items():
-        if isinstance(value, providers.Container) or isinstance(value, containers.DynamicContainer):
+        if isinstance(value, providers.Container | containers.DynamicContainer):
             flat |= {f"{name}.{path}": item for path, item in bindings_of(value)}
         else:
             flat[name] = value
@@ -227,18 +227,26 @@ def _contain(space: RootSpace, container: Any, prefix: str) -> None:
     space.contain(prefix, container)
     if isinstance(container, KorInstance):
         container.belong(space, prefix)
-    for name, provider in container.providers.items():
-        if isinstance(provider, providers.Container):
-            _contain(space, provider.container, f"{prefix}{name}.")
+    for name, provider in contents(container).items():
+        if (held := inside(provider)) is not None:
+            _contain(space, held, f"{prefix}{name}.")
+
+
+def _take_in(space: RootSpace, path: str, provider: Any) -> None:
+    """Take in a binding, or a container, that was added to a living container."""
+    held = inside(provider)
+    if held is None:
+        space.adopt({path: provider})
+    else:
+        _contain(space, held, f"{path}.")
+        space.adopt(dict(bindings_of(held, f"{path}.")))
 
 
 def _leave(container: Any) -> None:
     container.__dict__.pop("_space", None)
-    for provider in container.providers.values():
-        if isinstance(provider, providers.Container) and isinstance(
-            provider.container, KorInstance
-        ):
-            _leave(provider.container)
+    for provider in contents(container).values():
+        if isinstance(held := inside(provider), KorInstance):
+            _leave(held)
 
 
 # --- what users see of a derived container ------------------------------------------------
@@ -256,13 +264,13 @@ def _view(space: Space, prefix: str) -> Any:
 def _attribute(view: KorInstance, space: Space, name: str) -> Any:
     """An attribute that a derived container's view does not have yet."""
     made = _NATIVE.get(name)
-    declared = space.root.view(view._prefix)
+    declared = space.root.view(view.place()[1])
     if made is None:
         provider = declared.providers.get(name)
         if provider is None:
             known = sorted(declared.providers)
             raise AttributeError(f"No binding '{name}'.{did_you_mean(name, known)}")
-        value = _handle(space, f"{view._prefix}{name}", provider)
+        value = _handle(space, f"{view.place()[1]}{name}", provider)
     else:
         value = made(view, declared)
     return view.__dict__.setdefault(name, value)
@@ -271,19 +279,25 @@ def _attribute(view: KorInstance, space: Space, name: str) -> Any:
 def _handle(space: Space, path: str, declared: providers.Provider[Any]) -> Any:
     match declared:
         case providers.Container():
-            return providers.Container(None, space.view(f"{path}."))
+            view = space.view(f"{path}.")
+            return _container_handle(view)
         case providers.DependenciesContainer():
             names = {
                 name: _handle(space, f"{path}.{name}", item)
-                for name, item in declared.providers.items()
+                for name, item in contents(declared).items()
             }
             return providers.DependenciesContainer(**names)
         case Definable() | providers.Dependency():
-            handle: Binding[Any] = Derived()
+            binding: Binding[Any] = Derived()
         case _:
-            handle = DerivedNative()
-    handle.join(space, path)
-    return handle
+            binding = DerivedNative()
+    binding.join(space, path)
+    return binding
+
+
+def _container_handle(view: Any) -> providers.Container[Any]:
+    kind: Any = view.__class__
+    return providers.Container(kind, view)
 
 
 def _all_handles(view: KorInstance, declared: Any) -> dict[str, Any]:
@@ -291,13 +305,13 @@ def _all_handles(view: KorInstance, declared: Any) -> dict[str, Any]:
 
 
 # The attributes of a DynamicContainer, which a view gets one by one when they are needed.
-_NATIVE: dict[str, Any] = {
+_NATIVE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "providers": _all_handles,
-    "provider_type": lambda _view, _declared: providers.Provider,
-    "overridden": lambda _view, _declared: (),
-    "parent": lambda _view, _declared: None,
-    "declarative_parent": lambda _view, declared: declared.declarative_parent,
-    "wiring_config": lambda _view, _declared: containers.WiringConfiguration(),
-    "wired_to_modules": lambda _view, _declared: [],
-    "wired_to_packages": lambda _view, _declared: [],
+    "provider_type": lambda _, __: providers.Provider,
+    "overridden": lambda _, __: (),
+    "parent": lambda _, __: None,
+    "declarative_parent": lambda _, declared: declared.declarative_parent,
+    "wiring_config": lambda _, __: containers.WiringConfiguration(),
+    "wired_to_modules": lambda _, __: [],
+    "wired_to_packages": lambda _, __: [],
 }

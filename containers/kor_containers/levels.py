@@ -100,7 +100,7 @@ class Level:
         "under",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 # made at each derivation, where keywords cost
         self,
         owner: Owner,
         under: "Level | None",
@@ -136,7 +136,7 @@ class Level:
                 elif kind is Inherited:
                     level = level.owner.below()
                 else:
-                    return level._source(path, definition)
+                    return level.source(path, definition)
             else:
                 path = level.renamed.get(path, path)
                 level = level.under or level.owner.below()
@@ -207,7 +207,8 @@ class Level:
     def _has(self, value: Any) -> bool:
         return any(item.value is value for item in self.built)
 
-    def _source(self, path: str, definition: Definition) -> Source:
+    def source(self, path: str, definition: Definition) -> Source:
+        """The source of a binding that is owned here."""
         # setdefault is atomic: threads that race agree on one source.
         return self.sources.setdefault(path, self._made(path, definition))
 

@@ -8,6 +8,7 @@ from dependency_injector import providers
 
 from kor_containers.callers import Caller
 from kor_containers.levels import Replacement
+from kor_containers.native import is_provider
 
 __all__ = ["Override"]
 
@@ -69,7 +70,7 @@ class Override:
     def provider(self, path: str) -> providers.Provider[Any]:
         """What replaces a binding, as a provider."""
         value = self.given[path]
-        return value if isinstance(value, providers.Provider) else providers.Object(value)
+        return value if is_provider(value) else providers.Object(value)
 
     def __enter__(self) -> Any:
         return self if self._entered is None else self._entered

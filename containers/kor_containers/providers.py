@@ -36,11 +36,12 @@ from kor_containers.definitions import (
     Recipe,
     Undefined,
 )
+from kor_containers.native import AnyProvider, is_provider
 from kor_containers.reading import ScopeOf
 from kor_containers.spaces import Space
 from kor_core.errors import ContainerError
 
-__all__ = ["Alias", "Dependency", "Object", "ScopeOf", "Singleton"]
+__all__ = ["Alias", "Container", "Dependency", "Object", "ScopeOf", "Singleton"]
 
 T = TypeVar("T")
 
@@ -122,19 +123,18 @@ class Singleton(Binding[T]):
         """The name of what is called."""
         return getattr(self._provides, "__name__", type(self).__name__)
 
-    def copy_from(self, other: Self, memo: dict[int, Any]) -> None:
-        """Copy the providers among the arguments; the rest is handed on as it is."""
-        super().copy_from(other, memo)
-        self._provides = other._provides
-        self._args = tuple(_copied(item, memo) for item in other._args)
-        self._kwargs = {name: _copied(item, memo) for name, item in other._kwargs.items()}
-        self._closer = other._closer
+    def again(self, memo: dict[int, Any]) -> Self:
+        """The same call, with copies of the providers among its arguments."""
+        args = (_copied(item, memo) for item in self._args)
+        kwargs = {name: _copied(item, memo) for name, item in self._kwargs.items()}
+        again: Any = type(self)
+        return again(self._provides, *args, **kwargs).closed_by(self._closer)  # type: ignore[no-any-return] # a Self
 
     @property
     def related(self) -> Iterator[providers.Provider[Any]]:
         """The providers among its arguments, and those that override it."""
         for item in (*self._args, *self._kwargs.values()):
-            if isinstance(item, providers.Provider):
+            if is_provider(item):
                 yield item
         yield from self.overridden
 
@@ -152,14 +152,13 @@ class Object(Binding[T]):
         super().__init__()
         self._object: Any = provides
 
-    def define(self, read: Read) -> Definition:
+    def define(self, read: Read) -> Definition:  # noqa: ARG002 # an object has no arguments
         """The object itself."""
         return Constant(self._object)
 
-    def copy_from(self, other: Self, memo: dict[int, Any]) -> None:
-        """Hand on the very object."""
-        super().copy_from(other, memo)
-        self._object = other._object
+    def again(self, memo: dict[int, Any]) -> Self:  # noqa: ARG002 # nothing is copied
+        """The very same object."""
+        return type(self)(self._object)
 
 
 class Alias(Binding[T]):
@@ -192,10 +191,9 @@ class Alias(Binding[T]):
             raise ContainerError("Alias() stands for another provider, and was given none.")
         return AliasDefinition(need.path)
 
-    def copy_from(self, other: Self, memo: dict[int, Any]) -> None:
-        """Stand for the copy of what the other stands for."""
-        super().copy_from(other, memo)
-        self._target = _copied(other._target, memo)
+    def again(self, memo: dict[int, Any]) -> Self:
+        """A name for the copy of what it stands for."""
+        return type(self)(_copied(self._target, memo))
 
     @property
     def related(self) -> Iterator[providers.Provider[Any]]:
@@ -229,7 +227,13 @@ class Dependency(Binding[T]):
 
     __slots__ = ("_default", "_expected")
 
-    def __init__(self, instance_of: type[T] | Any = object, default: Any = None) -> None:
+    @overload
+    def __init__(self, instance_of: type[T], default: Any = None) -> None: ...
+    @overload
+    def __init__(
+        self: "Dependency[Any]", instance_of: Any = object, default: Any = None
+    ) -> None: ...
+    def __init__(self, instance_of: Any = object, default: Any = None) -> None:
         super().__init__()
         self._expected = instance_of
         self._default = default
@@ -270,24 +274,39 @@ class Dependency(Binding[T]):
         bound = next(reversed(self._declared), self._default)
         if bound is None:
             return Undefined(expected)
-        need = read(bound if isinstance(bound, providers.Provider) else _object(bound), "bound")
+        need = read(bound if is_provider(bound) else providers.Object(bound), "bound")
         assert isinstance(need, Need)  # noqa: S101 # read() makes a need of every provider
         return AliasDefinition(need.path, expected)
 
-    def copy_from(self, other: Self, memo: dict[int, Any]) -> None:
-        """Stay bound to the copy of what the other is bound to."""
-        super().copy_from(other, memo)
-        self._expected = other._expected
-        self._default = _copied(other._default, memo)
-        if other.whereabouts() is not None:
-            self._declared = (*providers.deepcopy(other._declared, memo), *self._declared)
+    def again(self, memo: dict[int, Any]) -> Self:
+        """The same expectation."""
+        return type(self)(self._expected, _copied(self._default, memo))
+
+    def overrides_to_copy(self) -> tuple[AnyProvider, ...]:
+        """What it is bound to comes first."""
+        bound = () if self.whereabouts() is None else self._declared
+        return (*bound, *self.overridden)
 
     @property
     def related(self) -> Iterator[providers.Provider[Any]]:
         """What it is bound to, and what overrides it."""
-        if isinstance(self._default, providers.Provider):
+        if is_provider(self._default):
             yield self._default
         yield from dict.fromkeys((*self._declared, *self.overridden))
+
+
+class Container(providers.Container[T]):
+    """dependency-injector's provider of a sub-container, with attributes that have a type.
+
+    Args:
+        container_cls: the class of the sub-container.
+        overriding_providers: binds the dependencies that it declares.
+    """
+
+    def __getattr__(self, name: str) -> providers.Provider[Any]:
+        """A provider of the sub-container."""
+        native: Any = super()
+        return native.__getattr__(name)  # type: ignore[no-any-return] # it holds providers only
 
 
 def _checkable(expected: Any) -> type | None:
@@ -296,9 +315,5 @@ def _checkable(expected: Any) -> type | None:
     return expected if is_class else None
 
 
-def _object(value: Any) -> providers.Provider[Any]:
-    return providers.Object(value)
-
-
 def _copied(item: Any, memo: dict[int, Any]) -> Any:
-    return providers.deepcopy(item, memo) if isinstance(item, providers.Provider) else item
+    return providers.deepcopy(item, memo) if is_provider(item) else item

@@ -25,11 +25,12 @@ from kor_containers.definitions import (
     ScopeNeed,
     Undefined,
 )
+from kor_containers.native import AnyProvider, is_provider, overridings, related
 from kor_containers.redirects import Redirect
 
 __all__ = ["Reader", "ScopeOf", "bindings_of"]
 
-Names = Callable[[providers.Provider[Any]], str | None]
+Names = Callable[[AnyProvider], str | None]
 
 # A configuration and its options hold each other and values, never a binding.
 _OPAQUE: Final = (providers.Configuration, providers.ConfigurationOption)
@@ -48,7 +49,12 @@ class ScopeOf(providers.Provider[Any]):
 
     __slots__ = ()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self) -> Any:
+        """Raise: there is no container around it.
+
+        Raises:
+            TypeError: always.
+        """
         raise TypeError("ScopeOf() is an argument of other bindings and gives nothing by itself.")
 
     def __deepcopy__(self, memo: dict[int, Any] | None) -> "ScopeOf":
@@ -65,6 +71,7 @@ class Foreign(providers.Provider[Any]):
         self._binding = binding
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the other container gives."""
         return self._binding(*args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any] | None) -> "Foreign":
@@ -87,21 +94,21 @@ class Reader:
         self._prefixes = prefixes
         self._suffix = suffix
         self._paths: dict[int, str] = {}
-        self.nameless: dict[str, providers.Provider[Any]] = {}
+        self.nameless: dict[str, AnyProvider] = {}
         self.definitions: dict[str, Definition] = {}
 
-    def declare(self, path: str, provider: providers.Provider[Any]) -> None:
+    def declare(self, path: str, provider: AnyProvider) -> None:
         """Read a binding of a container, known by name."""
         self.definitions[path] = self._define(path, provider, declared=True)
 
     def replace(self, path: str, value: Any) -> None:
         """Read an object or a provider that was handed in to replace a binding."""
-        if isinstance(value, providers.Provider):
+        if is_provider(value):
             self.definitions[path] = self._define(path, value, declared=False)
         else:
             self.definitions[path] = Constant(value)
 
-    def name(self, provider: providers.Provider[Any], owner: str, label: str) -> str:
+    def name(self, provider: AnyProvider, owner: str, label: str) -> str:
         """The path of a provider, made up and read when it has none."""
         known = self._names(provider) or self._paths.get(id(provider))
         if known is not None:
@@ -113,34 +120,33 @@ class Reader:
         self.definitions[path] = self._define(path, provider, declared=False)
         return path
 
-    def _define(
-        self, path: str, provider: providers.Provider[Any], *, declared: bool
-    ) -> Definition:
+    def _define(self, path: str, provider: AnyProvider, *, declared: bool) -> Definition:
         def read(value: Any, label: str) -> Argument:
             if isinstance(value, ScopeOf):
                 return ScopeNeed()
-            if isinstance(value, providers.Provider):
+            if is_provider(value):
                 return Need(self.name(value, path, label))
             return Plain(value)
 
         known = None if declared else self._names(provider)
+        if known is not None:
+            return Alias(known)
+        if isinstance(provider, Definable):
+            return self._binding(path, provider, read, declared=declared)
+        return self._native(path, provider, read, declared=declared)
+
+    def _native(
+        self, path: str, provider: AnyProvider, read: Read, *, declared: bool
+    ) -> Definition:
         match provider:
-            case providers.Provider() if known is not None:
-                return Alias(known)
-            case Definable():
-                return self._binding(path, provider, read, declared=declared)
             case providers.Dependency():
                 return self._dependency(path, provider)
             case providers.Container() | providers.Self():
                 return self._container(provider())
-            case providers.Object() if not declared and not provider.overridden:
+            case providers.Object() if not declared and not overridings(provider):
                 return Constant(provider())
             case _:
-                return self._native(path, provider, read, declared=declared)
-
-    def _native(
-        self, path: str, provider: providers.Provider[Any], read: Read, *, declared: bool
-    ) -> Definition:
+                pass
         recipe = _recipe(provider, read)
         if recipe is not None and not declared:
             return recipe
@@ -157,8 +163,9 @@ class Reader:
         return binding.define(read)
 
     def _dependency(self, path: str, dependency: providers.Dependency[Any]) -> Definition:
-        own = (item for item in reversed(dependency.overridden) if not isinstance(item, Redirect))
-        bound: Any = next(own, dependency.default)
+        own = (item for item in overridings(dependency)[::-1] if not isinstance(item, Redirect))
+        default: Any = dependency.default  # None without one, whatever the stub says
+        bound: AnyProvider | None = next(own, default)
         if bound is None:
             return Undefined(dependency.instance_of)
         return Alias(self.name(bound, path, "bound"), dependency.instance_of)
@@ -172,18 +179,17 @@ class Reader:
 
     def _references(
         self, path: str, provider: providers.Provider[Any]
-    ) -> Iterator[tuple[providers.Provider[Any], str]]:
+    ) -> Iterator[tuple[AnyProvider, str]]:
         if isinstance(provider, _OPAQUE):
             return
-        for number, related in enumerate(provider.related):
-            if isinstance(related, Redirect):
-                continue
-            yield related, self.name(related, path, str(number))
+        for number, item in enumerate(related(provider)):
+            if not isinstance(item, Redirect):
+                yield item, self.name(item, path, str(number))
 
 
-def _recipe(provider: providers.Provider[Any], read: Read) -> Recipe | None:
+def _recipe(provider: AnyProvider, read: Read) -> Recipe | None:
     """What a plain native singleton does, as a recipe of ours."""
-    if type(provider) not in _SINGLETONS or provider.overridden:
+    if type(provider) not in _SINGLETONS or overridings(provider):
         return None
     single: Any = provider
     if single.attributes or single.provides is None:
@@ -193,9 +199,9 @@ def _recipe(provider: providers.Provider[Any], read: Read) -> Recipe | None:
     return Recipe(single.provides, positional, keyword)
 
 
-def bindings_of(container: Any, prefix: str = "") -> Iterator[tuple[str, providers.Provider[Any]]]:
+def bindings_of(container: Any, prefix: str = "") -> Iterator[tuple[str, AnyProvider]]:
     """The leaf bindings of a native container and of the containers in it, with their paths."""
-    named: Mapping[str, providers.Provider[Any]] = container.providers
+    named: Mapping[str, AnyProvider] = container.providers
     for name, provider in named.items():
         path = prefix + name
         match provider:

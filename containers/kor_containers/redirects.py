@@ -9,6 +9,7 @@ from typing import Any
 from dependency_injector import providers
 
 from kor_containers.definitions import Native
+from kor_containers.native import AnyProvider, overridings
 from kor_containers.sources import Home, Reference
 
 __all__ = ["Redirect", "copied", "given_below", "redirect", "unredirect"]
@@ -26,41 +27,46 @@ class Redirect(Reference):
         """Nothing was remembered."""
 
 
-def redirect(provider: providers.Provider[Any], to: Redirect) -> None:
+def redirect(provider: AnyProvider, to: Redirect) -> None:
     """Make a provider lead elsewhere, unless it does already."""
-    if not any(isinstance(item, Redirect) for item in provider.overridden):
-        provider.override(to)
+    if not any(isinstance(item, Redirect) for item in overridings(provider)):
+        _override(provider, to)
 
 
-def unredirect(provider: providers.Provider[Any]) -> None:
+def unredirect(provider: AnyProvider) -> None:
     """Take the redirect away, and leave the user's own overridings as they are."""
-    kept = [item for item in provider.overridden if not isinstance(item, Redirect)]
-    if len(kept) < len(provider.overridden):
+    kept = [item for item in overridings(provider) if not isinstance(item, Redirect)]
+    if len(kept) < len(overridings(provider)):
         provider.reset_override()
         for item in kept:
-            provider.override(item)
+            _override(provider, item)
 
 
-def given_below(provider: providers.Provider[Any], *args: Any, **kwargs: Any) -> Any:
+def _override(provider: Any, overriding: AnyProvider) -> None:
+    provider.override(overriding)
+
+
+def given_below(provider: AnyProvider, *args: Any, **kwargs: Any) -> Any:
     """What a provider gives apart from a redirect."""
-    for item in reversed(provider.overridden):
+    for item in reversed(overridings(provider)):
         if not isinstance(item, Redirect):
             return item(*args, **kwargs)
-    if not provider.overridden:
+    if not overridings(provider):
         return provider(*args, **kwargs)
     # Public on every provider's class, though dependency-injector's stubs leave it out.
     return provider._provide(args, kwargs)  # type: ignore[attr-defined] # noqa: SLF001
 
 
-def copied(native: Native, home: Home) -> providers.Provider[Any]:
+def copied(native: Native, home: Home) -> AnyProvider:
     """A copy of a provider whose references lead to another container's bindings."""
     memo: dict[int, Any] = {}
-    for provider, path in native.references:
-        memo[id(provider)] = Reference(home, path)
-    for overridden in native.provider.overrides:
+    for reference, path in native.references:
+        memo[id(reference)] = Reference(home, path)
+    provider: Any = native.provider
+    for overridden in provider.overrides:
         # What a provider overrides is bookkeeping of its own; copying it would drag in, and
         # copy, the whole container of a dependency that it was bound to.
         memo[id(overridden)] = overridden
-    copy: providers.Provider[Any] = providers.deepcopy(native.provider, memo)
+    copy: AnyProvider = providers.deepcopy(native.provider, memo)
     unredirect(copy)
     return copy

@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any, Final
 
-from dependency_injector import providers
-
 from kor_containers.definitions import Constant, Container, Definition, Inherited
 from kor_containers.graph import Graph
 from kor_containers.levels import Level, Owner, Replacement
+from kor_containers.native import is_provider
 from kor_containers.reading import Reader
 from kor_core.errors import ContainerError
 
@@ -45,7 +44,7 @@ def read_replacement(
     definitions: dict[str, Definition] = {}
     constant = True
     for path, value in given.items():
-        constant = constant and not isinstance(value, providers.Provider)
+        constant = constant and not is_provider(value)
         definitions[path] = Constant(value)
     if constant:
         return Replacement(definitions, tuple(definitions), _NO_NAMES, constant=True)
@@ -80,11 +79,13 @@ def _read_providers(
 
 
 def graph_of(definitions: Mapping[str, Definition]) -> Graph:
+    """The graph of what was defined."""
     loose = {path for path, item in definitions.items() if isinstance(item, Container)}
     return Graph({path: item.edges for path, item in definitions.items()}, frozenset(loose))
 
 
 def replaced_graph(graph: Graph, replacement: Replacement) -> Graph:
+    """The graph with a replacement in force."""
     edges = {path: item.edges for path, item in replacement.definitions.items()}
     if not any(edges.values()):
         return graph.cut(tuple(edges))[0]
@@ -96,6 +97,14 @@ def replaced_graph(graph: Graph, replacement: Replacement) -> Graph:
 def replaced_level(
     owner: Owner, under: Level | None, graph: Graph, replacement: Replacement
 ) -> Level:
+    """The level that a replacement makes: it owns what depends on what is replaced.
+
+    Args:
+        owner: the container.
+        under: the level below in the same container; None for the ground.
+        graph: the graph in which it replaces.
+        replacement: what it replaces.
+    """
     definitions = replacement.definitions
     if replacement.constant:
         changed, owned = graph.cut(replacement.paths)

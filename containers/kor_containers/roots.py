@@ -1,12 +1,13 @@
 """The space of a container that was declared."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dependency_injector import providers
 
 from kor_containers.definitions import Definable
 from kor_containers.levels import Level
+from kor_containers.native import overridings
 from kor_containers.reading import Reader, bindings_of
 from kor_containers.redirects import Redirect, redirect, unredirect
 from kor_containers.replacing import graph_of
@@ -96,7 +97,7 @@ class RootSpace(Space):
         reader = Reader(self.name_of, self.prefix_of)
         for path, provider in self.bindings.items():
             reader.declare(path, provider)
-        self._read_with = {path: provider.overridden for path, provider in self._natives.items()}
+        self._read_with = {path: overridings(provider) for path, provider in self._natives.items()}
         return reader
 
     def reread(self) -> None:
@@ -110,12 +111,13 @@ class RootSpace(Space):
 
     def _overridden_since(self) -> bool:
         return any(
-            provider.overridden != self._read_with[path]
-            and not any(isinstance(item, Redirect) for item in provider.overridden)
+            overridings(provider) != self._read_with[path]
+            and not any(isinstance(item, Redirect) for item in overridings(provider))
             for path, provider in self._natives.items()
         )
 
-    def changed(self, paths: Any) -> None:
+    def changed(self, paths: Iterable[str]) -> None:
+        """Let handles forget, and lead native providers to where things are now."""
         super().changed(paths)
         if self._natives:
             for path, provider in self._natives.items():

@@ -28,12 +28,16 @@ class Outdated(Exception):  # noqa: N818 # a signal, never seen outside
     """The object belongs to an override that ended while it was built: ask again."""
 
 
-class Home(Protocol):
-    """The part of a container that a source belongs to."""
+class Finder(Protocol):
+    """Whatever finds the sources of bindings."""
 
     def find(self, path: str) -> "Source":
         """The source of a binding, as seen from here."""
         ...
+
+
+class Home(Finder, Protocol):
+    """The part of a container that a source belongs to."""
 
     def scope(self) -> Any:
         """The scope of the container."""
@@ -205,7 +209,7 @@ class Provided(Source):
         self.definition = definition
         self.provide = provide
 
-    def get(self, wanted_by: Flight | None) -> Any:
+    def get(self, wanted_by: Flight | None) -> Any:  # noqa: ARG002 # its references find it
         """What the provider gives now."""
         return self.call((), {})
 
@@ -239,12 +243,13 @@ class Reference(providers.Provider[Any]):
 
     __slots__ = ("home", "path")
 
-    def __init__(self, home: Home, path: str) -> None:
+    def __init__(self, home: Finder, path: str) -> None:
         super().__init__()
         self.home = home
         self.path = path
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the binding gives there."""
         source = self.home.find(self.path)
         if isinstance(source, Provided):
             return source.call(args, kwargs)

@@ -1,6 +1,6 @@
 """What belongs to one container: its levels, its overrides, its children and their end."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from threading import RLock
 from typing import Any, Final, Protocol, cast
 from weakref import ref
@@ -117,7 +117,7 @@ class Space:
         self.lock: RLock = RLock() if root is None else root.lock
         self.handles: dict[str, Handle] = {}
         self.levels: tuple[tuple[Override, Level], ...] = ()
-        self.checked = parent is not None and parent.checked
+        self.checked: bool = parent is not None and parent.checked
         self.closed = False
         self.generation = 0
         self.derived_at: Caller | None = None
@@ -147,10 +147,8 @@ class Space:
     @property
     def children(self) -> "list[Space]":
         """The living containers derived from this one."""
-        known = self._children
-        return (
-            [] if known is None else [item for held in list(known) if (item := held()) is not None]
-        )
+        held = list(self._children or ())
+        return [child for reference in held if (child := reference()) is not None]
 
     def _grounded(self) -> Level:
         return replaced_level(self, None, self.declared_below().graph, self.replacement)
@@ -182,7 +180,8 @@ class Space:
             parent = None if self.parent is None else self.parent.scope()
             scope = Scope(self, parent)
             with self.lock:
-                self._scope = self._scope or scope
+                if self._scope is None:
+                    self._scope = scope
         return self._scope
 
     # --- resolving ------------------------------------------------------------------------
@@ -305,11 +304,12 @@ class Space:
         """The path of a provider that belongs to this container or to one it derives from."""
         if isinstance(provider, Definable):
             known = provider.whereabouts()
-            if known is not None and known[0] in self.lineage():
+            if known is not None and any(known[0] is space for space in self.lineage()):
                 return known[1]
         return self.root.name_of(provider) or self.root.class_name_of(provider)
 
     def lineage(self) -> "Iterator[Space]":
+        """This space and those it was derived from, the nearest first."""
         space: Space | None = self
         while space is not None:
             yield space
@@ -318,6 +318,7 @@ class Space:
     # --- following an ancestor's override -------------------------------------------------
 
     def follow(self, override: Override) -> None:
+        """Show an ancestor's override, here and in all descendants."""
         level = self._following(override, self.top)
         if level is not None:
             self.levels += ((override, level),)
@@ -412,7 +413,8 @@ class Space:
             return replaced_level(self, self.top, self.top.graph, override.replacement)
         return self._following(override, self.top)
 
-    def changed(self, paths: Any) -> None:
+    def changed(self, paths: Iterable[str]) -> None:
+        """Let the handles of these paths forget what they remember."""
         self.generation += 1
         handles = self.handles
         for path in paths:
@@ -434,7 +436,7 @@ class Space:
         with self.lock:
             if self.closed:
                 return []
-            built = self.ground.end()
+            built = [] if self._ground is None else self._ground.end()
             for _, level in self.levels:
                 built += level.end()
             for child in self.children:

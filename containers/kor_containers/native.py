@@ -1,0 +1,38 @@
+"""dependency-injector's providers, with the types that its stubs leave open."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias, TypeGuard
+
+from dependency_injector import providers
+
+__all__ = ["AnyProvider", "contents", "inside", "is_provider", "overridings", "related"]
+
+AnyProvider: TypeAlias = providers.Provider[Any]
+
+
+def is_provider(value: Any) -> TypeGuard[AnyProvider]:
+    """Whether a value is a provider, of whatever."""
+    return isinstance(value, providers.Provider)
+
+
+def inside(provider: AnyProvider) -> Any:
+    """The container that a container provider holds; None for other providers."""
+    anything: Any = provider
+    return anything.container if isinstance(provider, providers.Container) else None
+
+
+def contents(container: Any) -> Mapping[str, AnyProvider]:
+    """The providers of a container, or of what looks like one, by name."""
+    return container.providers  # type: ignore[no-any-return] # of whatever it is
+
+
+def overridings(provider: AnyProvider) -> tuple[AnyProvider, ...]:
+    """The providers that override one, the one in force last."""
+    anything: Any = provider
+    return anything.overridden  # type: ignore[no-any-return] # the stub says there is just one
+
+
+def related(provider: AnyProvider) -> Iterator[AnyProvider]:
+    """The providers that one refers to."""
+    anything: Any = provider
+    return anything.related  # type: ignore[no-any-return] # the stub leaves out of what
