@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NoReturn, Self, TypeGuard
 
-__all__ = ["MASK", "Config", "Secret", "is_secret_name", "redact"]
+__all__ = ["MASK", "Config", "Secret", "guarded", "is_secret_name", "redact"]
 
 MASK: Final = "**********"
 

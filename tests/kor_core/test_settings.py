@@ -129,9 +129,9 @@ def test_settings_can_be_built_in_code():
 
 
 def test_home_is_expanded_in_paths_of_files(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("HOME", "/home/kor")
+    monkeypatch.setenv("HOME", "/srv/kor")
 
-    assert NetworkSettings(ca_bundle=Path("~/ca.pem")).ca_bundle == Path("/home/kor/ca.pem")
+    assert NetworkSettings(ca_bundle=Path("~/ca.pem")).ca_bundle == Path("/srv/kor/ca.pem")
 
 
 def test_the_home_of_nobody_is_left_as_it_stands():

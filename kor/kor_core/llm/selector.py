@@ -8,7 +8,7 @@ from kor_core.llm.handle import ModelHandle
 from kor_core.llm.registry import LLMRegistry
 from kor_core.settings import Settings
 
-__all__ = ["ModelSelector"]
+__all__ = ["DEFAULT", "ModelSelector"]
 
 DEFAULT = "default"
 

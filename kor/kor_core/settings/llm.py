@@ -29,6 +29,8 @@ __all__ = [
     "ModelSettings",
     "ProviderSettings",
     "PurposeSettings",
+    "inheriting",
+    "inherits",
 ]
 
 MODEL_MISSING: Final = "The model is missing: set `model`, or `candidates`."

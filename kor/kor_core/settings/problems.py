@@ -10,7 +10,7 @@ from kor_core.errors import Problem
 from kor_core.settings.provenance import KeyPath, Sourced, dotted
 from kor_core.suggestions import listed, nearest
 
-__all__ = ["problem_at", "problems_in", "step"]
+__all__ = ["bare", "problem_at", "problems_in", "step"]
 
 _EXPECTED: Final = {
     "string_type": "text",

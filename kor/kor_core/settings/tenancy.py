@@ -11,7 +11,7 @@ from typing import Any, Final
 from kor_core.settings.llm import LLMSettings, ModelSettings, ProviderSettings, inherits
 from kor_core.settings.provenance import KeyPath, Sourced, as_table, paths_of
 
-__all__ = ["Overlaid", "Tenancy"]
+__all__ = ["Overlaid", "Tenancy", "without_replaced"]
 
 _PURPOSE: Final = ("llm", "purposes")
 

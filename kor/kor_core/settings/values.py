@@ -24,6 +24,7 @@ from kor_core.settings.provenance import as_list, as_table
 from kor_core.suggestions import nearest
 
 __all__ = [
+    "STRATEGIES",
     "ApiKey",
     "Extra",
     "FilePath",
@@ -42,6 +43,7 @@ __all__ = [
     "Texts",
     "Whole",
     "expanded",
+    "masked_url",
     "plain",
 ]
 

@@ -12,6 +12,7 @@ __all__ = [
     "FREE_JSON",
     "BadBodyError",
     "Failure",
+    "Kind",
     "Piece",
     "Question",
     "Tool",

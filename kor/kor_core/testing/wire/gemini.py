@@ -21,7 +21,7 @@ from kor_core.testing.wire.base import (
 )
 from kor_core.testing.wire.openai_embeddings import vectors_of
 
-__all__ = ["BatchEmbedContents", "EmbedContent", "GenerateContent"]
+__all__ = ["BatchEmbedContents", "EmbedContent", "GeminiFormat", "GenerateContent"]
 
 _STATUSES: Final = {
     400: "INVALID_ARGUMENT",

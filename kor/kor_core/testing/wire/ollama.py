@@ -21,7 +21,7 @@ from kor_core.testing.wire.base import (
 )
 from kor_core.testing.wire.openai_embeddings import vectors_of
 
-__all__ = ["Chat", "Embed", "Generate", "Show"]
+__all__ = ["Chat", "Embed", "Generate", "OllamaFormat", "Show"]
 
 
 class OllamaFormat(WireFormat):
