@@ -37,10 +37,8 @@ class Grants:
         configuration does not name. Where a provider has but one vendor, its table names it.
         """
         tenancy = self._tenancy
-        if tenancy is None:
-            return True
-        if tenancy.names_endpoint(reference.provider):
-            return False
+        if tenancy is None or tenancy.names_endpoint(reference.provider):
+            return tenancy is None
         llm = tenancy.operator
         vendors = self._vendors(llm.default, *llm.purposes.values())
         by_table = ((name, "") for name in llm.providers)
@@ -48,9 +46,9 @@ class Grants:
 
     def provider_settings(self, reference: Reference) -> ProviderSettings | None:
         """Return the provider's table for a model: merged, or only what the tenant set."""
-        if self._tenancy is None or self.reach(reference):
-            return self._settings.llm.providers.get(reference.provider)
-        return self._tenancy.provider(reference.provider)
+        if self._tenancy is not None and not self.reach(reference):
+            return self._tenancy.provider(reference.provider)
+        return self._settings.llm.providers.get(reference.provider)
 
     def credentials(self, reference: Reference) -> Credentials:
         """Return what a model's provider wants, without the environment where it may not serve.
