@@ -7,7 +7,6 @@ from dependency_injector import providers
 
 from kor_containers.definitions import Definable
 from kor_containers.levels import Level
-from kor_containers.native import overridings
 from kor_containers.reading import Reader, bindings_of
 from kor_containers.redirects import Redirect, redirect, unredirect
 from kor_containers.replacing import graph_of
@@ -25,12 +24,13 @@ class RootSpace(Space):
         views: makes the containers that users see.
     """
 
-    __slots__ = ("_class_names", "_names", "_natives", "_prefixes", "_read_with", "bindings")
+    __slots__ = ("_class_names", "_led", "_names", "_natives", "_prefixes", "_read_with", "bindings")
 
     def __init__(self, views: Views) -> None:
         super().__init__(None, None, views, NOTHING)
         self._natives: dict[str, providers.Provider[Any]] = {}
-        self._read_with: dict[str, tuple[providers.Provider[Any], ...]] = {}
+        self._read_with: dict[str, object] = {}
+        self._led: set[str] = set()
         self.bindings: dict[str, providers.Provider[Any]] = {}
         self._names: dict[int, str] = {}
         self._class_names: dict[int, str] | None = None
@@ -97,7 +97,7 @@ class RootSpace(Space):
         reader = Reader(self.name_of, self.prefix_of)
         for path, provider in self.bindings.items():
             reader.declare(path, provider)
-        self._read_with = {path: overridings(provider) for path, provider in self._natives.items()}
+        self._read_with = {path: item.last_overriding for path, item in self._natives.items()}
         return reader
 
     def reread(self) -> None:
@@ -110,21 +110,24 @@ class RootSpace(Space):
         ground.graph, ground.definitions = graph_of(definitions), definitions
 
     def _overridden_since(self) -> bool:
-        return any(
-            overridings(provider) != self._read_with[path]
-            and not any(isinstance(item, Redirect) for item in overridings(provider))
-            for path, provider in self._natives.items()
-        )
+        for path, provider in self._natives.items():
+            last = provider.last_overriding
+            if last is not self._read_with[path] and not isinstance(last, Redirect):
+                return True
+        return False
 
     def changed(self, paths: Iterable[str]) -> None:
         """Let handles forget, and lead native providers to where things are now."""
         super().changed(paths)
         if self._natives:
-            for path, provider in self._natives.items():
-                self._lead(path, provider)
+            self._lead()
 
-    def _lead(self, path: str, provider: providers.Provider[Any]) -> None:
-        if any(level.owned and path in level.owned for _, level in self.levels):
-            redirect(provider, Redirect(self, path))
-        else:
-            unredirect(provider)
+    def _lead(self) -> None:
+        leading: set[str] = set()
+        for _, level in self.levels:
+            leading.update(self._natives.keys() & (level.owned or ()))
+        for path in leading - self._led:
+            redirect(self._natives[path], Redirect(self, path))
+        for path in self._led - leading:
+            unredirect(self._natives[path])
+        self._led = leading
