@@ -19,9 +19,10 @@ from kor_core.llm.candidate import Candidate, refuse_unserved
 from kor_core.llm.catalogue import Catalogue, register
 from kor_core.llm.grants import Grants
 from kor_core.llm.handle import ModelHandle, Target
+from kor_core.llm.lasting import Lasting
 from kor_core.llm.notice import say_offline
 from kor_core.llm.reference import Reference
-from kor_core.redaction import Config
+from kor_core.redaction import Config, Secret
 from kor_core.scope import Layer
 from kor_core.settings import ModelSettings, Settings
 
@@ -52,8 +53,7 @@ class LLMRegistry:
         self._settings = settings
         self._catalogue = catalogue
         self._own: Layer[BaseLLMProvider] = Layer() if own is None else own
-        self._handles: dict[object, ModelHandle] = {}
-        self._lock = Lock()
+        self._handles = Lasting()
 
     # --- providers ---
 
@@ -106,20 +106,17 @@ class LLMRegistry:
             MissingCredentialsError: the provider needs a key and has none.
             ConfigurationError: no default is configured, or a setting is unknown.
         """
-        key = (reference, repr(sorted(settings.items()))) if settings else reference
-        return self._handles.get(key) or self._remember(key, reference, settings)
+        if not settings:
+            return self._handles.get(reference, lambda: self._made(reference, {}))
+        # Secret: what is set may hold a key, and a traceback may show this frame.
+        key = reference, Secret(repr(sorted(settings.items())))
+        settings = Config(settings)
+        return self._handles.get(key, lambda: self._made(reference, settings))
 
-    def _remember(
-        self, key: object, reference: str | None, settings: Mapping[str, Any]
-    ) -> ModelHandle:
-        candidates = (
-            [candidate.with_settings(settings) for candidate in self._default()]
-            if reference is None
-            else [Candidate.asked(reference, settings, self.providers)]
-        )
-        made = self.handle(candidates)
-        with self._lock:
-            return self._handles.setdefault(key, made)
+    def _made(self, reference: str | None, settings: Mapping[str, Any]) -> ModelHandle:
+        if reference is not None:
+            return self.handle([Candidate.asked(reference, settings, self.providers)])
+        return self.handle([candidate.with_settings(settings) for candidate in self._default()])
 
     def _default(self) -> Sequence[Candidate]:
         default = self._settings.llm.default

@@ -1,10 +1,9 @@
 """The selector: which model serves a purpose."""
 
-from threading import Lock
-
 from kor_core.errors import PurposeNotFoundError
 from kor_core.llm.base import BaseLLMModel
 from kor_core.llm.handle import ModelHandle
+from kor_core.llm.lasting import Lasting
 from kor_core.llm.registry import LLMRegistry
 from kor_core.settings import Settings
 
@@ -34,8 +33,7 @@ class ModelSelector:
     def __init__(self, settings: Settings, registry: LLMRegistry) -> None:
         self._settings = settings
         self._registry = registry
-        self._handles: dict[str, ModelHandle] = {}
-        self._lock = Lock()
+        self._handles = Lasting()
 
     def get_model(
         self, purpose: str = DEFAULT, *, override: str | BaseLLMModel | None = None
@@ -53,15 +51,11 @@ class ModelSelector:
             MissingCredentialsError: the provider needs a key and has none.
         """
         if override is None:
-            return self._handles.get(purpose) or self._remember(purpose)
+            found = self._handles.recent.get(purpose)
+            return found or self._handles.get(purpose, lambda: self._made(purpose))
         if isinstance(override, BaseLLMModel):
             return override
         return self._registry.get_model(override)
-
-    def _remember(self, purpose: str) -> ModelHandle:
-        made = self._made(purpose)
-        with self._lock:
-            return self._handles.setdefault(purpose, made)
 
     def _made(self, purpose: str) -> ModelHandle:
         llm = self._settings.llm
