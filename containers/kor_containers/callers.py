@@ -1,6 +1,7 @@
 """Who called: the file and line outside the machinery, for "who overrode what"."""
 
 import sys
+from functools import cache
 from types import CodeType, FrameType
 from typing import Final
 
@@ -28,12 +29,16 @@ class Caller:
         return f"{self.file}:{self.line}"
 
 
+@cache
+def _is_own(module: str) -> bool:
+    return module.partition(".")[0] in _OWN
+
+
 def caller() -> Caller:
     """The nearest caller that is not part of the containers."""
     frame: FrameType = sys._getframe(1)  # noqa: SLF001 # inspect.stack() reads files
     while frame.f_back is not None:
-        name: str = frame.f_globals.get("__name__", "")
-        if name.partition(".")[0] not in _OWN:
+        if not _is_own(frame.f_globals.get("__name__", "")):
             break
         frame = frame.f_back
     return Caller(frame.f_code, frame.f_lineno)

@@ -157,14 +157,19 @@ class Recipe(Definition):
             scope: gives the scope of the container that builds.
         """
         given = iter(objects)
-
-        def value(argument: Argument) -> Any:
-            if type(argument) is Need:
-                return next(given)
-            return argument.value if isinstance(argument, Plain) else scope()
-
-        args = [value(argument) for argument in self.positional]
-        kwargs = {name: value(argument) for name, argument in self.keyword.items()}
+        # Spelled out, as every tenant pays for it.
+        args = [
+            next(given) if type(item) is Need else item.value if type(item) is Plain else scope()
+            for item in self.positional
+        ]
+        kwargs = {
+            name: next(given)
+            if type(item) is Need
+            else item.value
+            if type(item) is Plain
+            else scope()
+            for name, item in self.keyword.items()
+        }
         return self.factory(*args, **kwargs)
 
 

@@ -277,20 +277,18 @@ def _attribute(view: KorInstance, space: Space, name: str) -> Any:
 
 
 def _handle(space: Space, path: str, declared: providers.Provider[Any]) -> Any:
-    match declared:
-        case providers.Container():
-            view = space.view(f"{path}.")
-            return _container_handle(view)
-        case providers.DependenciesContainer():
-            names = {
-                name: _handle(space, f"{path}.{name}", item)
-                for name, item in contents(declared).items()
-            }
-            return providers.DependenciesContainer(**names)
-        case Definable() | providers.Dependency():
-            binding: Binding[Any] = Derived()
-        case _:
-            binding = DerivedNative()
+    if isinstance(declared, Definable | providers.Dependency):
+        return _joined(Derived(), space, path)
+    if isinstance(declared, providers.Container):
+        return _container_handle(space.view(f"{path}."))
+    if isinstance(declared, providers.DependenciesContainer):
+        items = contents(declared).items()
+        handles = {name: _handle(space, f"{path}.{name}", item) for name, item in items}
+        return providers.DependenciesContainer(**handles)
+    return _joined(DerivedNative(), space, path)
+
+
+def _joined(binding: Binding[Any], space: Space, path: str) -> Binding[Any]:
     binding.join(space, path)
     return binding
 

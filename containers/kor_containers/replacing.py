@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any, Final
 
+from dependency_injector import providers
+
 from kor_containers.definitions import Constant, Container, Definition, Inherited
 from kor_containers.graph import Graph
 from kor_containers.levels import Level, Owner, Replacement
-from kor_containers.native import is_provider
 from kor_containers.reading import Reader
 from kor_core.errors import ContainerError
 
@@ -44,7 +45,7 @@ def read_replacement(
     definitions: dict[str, Definition] = {}
     constant = True
     for path, value in given.items():
-        constant = constant and not is_provider(value)
+        constant = constant and not isinstance(value, providers.Provider)
         definitions[path] = Constant(value)
     if constant:
         return Replacement(definitions, tuple(definitions), _NO_NAMES, constant=True)
