@@ -126,6 +126,7 @@ class Wire:
                     URL(url, encoded=True),
                     headers=fields,
                     data=data or None,
+                    allow_redirects=False,  # the key would go where the answer says
                     proxy=self._proxies.of(url),
                 )
         except TimeoutError:

@@ -25,6 +25,8 @@ class SDK:
             litellm: Any = import_module("litellm")
             # Its first call would import these, and they write to the environment.
             import_module("litellm.litellm_core_utils.default_encoding")
+            # Builds its pydantic schemas now, while the warnings of that are still silenced.
+            litellm.ModelResponse()
         # litellm prints an invitation to stdout at each error, and no argument of a call
         # stops it. This is the one global of litellm that is touched.
         litellm.suppress_debug_info = True

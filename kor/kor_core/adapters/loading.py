@@ -9,7 +9,9 @@ from typing import Any, Final
 __all__ = ["load"]
 
 _lock: Final = Lock()
-_loaded: dict[str, Future[Any]] = {}
+_loaded: Final[dict[str, Any]] = {}
+# Apart from what is loaded: a future holds on to the loops that waited for it.
+_loading: Final[dict[str, Future[None]]] = {}
 
 
 async def load(name: str, importing: Callable[[], Any]) -> Any:
@@ -21,22 +23,37 @@ async def load(name: str, importing: Callable[[], Any]) -> Any:
         name: of what is imported; however many ask at once, it is imported once.
         importing: imports it. When it fails, the next who asks tries again.
     """
-    with _lock:
-        future = _loaded.get(name)
-        if future is None or (future.done() and future.exception() is not None):
-            future = _loaded[name] = Future()
-            future.set_running_or_notify_cancel()  # a caller that is cancelled harms nobody
-            thread = Thread(
-                target=_import, args=(future, importing), name=f"kor-import-{name}", daemon=True
-            )
-            thread.start()
-    return future.result() if future.done() else await asyncio.wrap_future(future)
+    if name not in _loaded:
+        with _lock:
+            future = _loading.get(name)
+            if future is None and name not in _loaded:
+                future = _started(name, importing)
+        if future is not None:
+            await asyncio.wrap_future(future)
+    return _loaded[name]
 
 
-def _import(future: Future[Any], importing: Callable[[], Any]) -> None:
+def _started(name: str, importing: Callable[[], Any]) -> Future[None]:
+    future = _loading[name] = Future[None]()
+    future.set_running_or_notify_cancel()  # a caller that is cancelled harms nobody
+    work = Thread(
+        target=_import, args=(name, future, importing), name=f"kor-import-{name}", daemon=True
+    )
+    work.start()
+    return future
+
+
+def _import(name: str, future: Future[None], importing: Callable[[], Any]) -> None:
     try:
-        result = importing()
+        _loaded[name] = importing()
     except BaseException as error:  # noqa: BLE001  # handed to whoever waits
+        _forget(name)
         future.set_exception(error)
     else:
-        future.set_result(result)
+        _forget(name)
+        future.set_result(None)
+
+
+def _forget(name: str) -> None:
+    with _lock:
+        del _loading[name]

@@ -9,7 +9,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from threading import Lock
-from typing import Any
+from typing import Any, Final
 from weakref import finalize
 
 import aiohttp
@@ -75,15 +75,21 @@ def _abandon(client: aiohttp.ClientSession, loop: AbstractEventLoop) -> None:
     client.detach()  # aiohttp reports a session that is dropped with its pool still in it
     if connector is None:
         return
-    closing = _closed(connector)
     with suppress(RuntimeError):  # the loop is closed already
-        loop.call_soon_threadsafe(loop.create_task, closing)
-        return
-    closing.close()
+        loop.call_soon_threadsafe(_close_in, loop, connector)
+
+
+def _close_in(loop: AbstractEventLoop, connector: aiohttp.BaseConnector) -> None:
+    task = loop.create_task(_closed(connector))
+    _closing.add(task)  # a loop itself holds its tasks but weakly
+    task.add_done_callback(_closing.discard)
 
 
 async def _closed(connector: aiohttp.BaseConnector) -> None:
     await connector.close()
+
+
+_closing: Final[set[asyncio.Task[None]]] = set()
 
 
 class Sessions:

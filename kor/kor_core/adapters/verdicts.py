@@ -94,6 +94,12 @@ _ELSEWHERE: Final = Verdict(
     "The endpoint redirects, which a request with a key does not follow",
     "Set base_url in [llm.providers.{provider}] to where it redirects.",
 )
+_PROXY: Final = Verdict(
+    errors.LLMConnectionError,
+    "The proxy wants other credentials",
+    "Check proxy in [network], or the proxy variables of the environment.",
+    retryable=False,
+)
 _SENSELESS: Final = Verdict(
     errors.ProviderError,
     "The answer makes no sense",
@@ -107,6 +113,7 @@ _BY_STATUS: Final = {
     402: _QUOTA,
     403: _FORBIDDEN,
     404: _MISSING,
+    407: _PROXY,
     408: _TIMEOUT,
     409: _CONFLICT,
     413: _TOO_LARGE,
