@@ -7,7 +7,7 @@ from dependency_injector import providers
 from dependency_injector.errors import Error
 
 from kor_containers.definitions import MISSING, Definable
-from kor_containers.native import AnyProvider, is_provider
+from kor_containers.native import AnyProvider, Handed, is_provider
 from kor_containers.roots import RootSpace
 from kor_containers.spaces import Space
 
@@ -89,7 +89,7 @@ class Binding(Definable[T]):
     def _home(self) -> Space:
         if self._space is None:
             # Used on its own, outside any container of ours: a space with this one binding.
-            space = RootSpace(_no_views)
+            space = RootSpace(_no_views, joins=True)
             space.adopt({self.label(): self})
         assert self._space is not None  # noqa: S101 # adopt() made it join
         return self._space
@@ -150,7 +150,7 @@ class Binding(Definable[T]):
         """There is no list."""
 
     def _declare(self, provider: Any) -> "DeclaredOverride":
-        given: AnyProvider = provider if is_provider(provider) else providers.Object(provider)
+        given: AnyProvider = provider if is_provider(provider) else Handed(provider)
         # dependency-injector applies what a container was composed with twice.
         if not (self._declared and self._declared[-1] is given):
             self._declared += (given,)
@@ -184,6 +184,9 @@ class Binding(Definable[T]):
     def related(self) -> Any:
         """The providers it refers to."""
         yield from self.overridden
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{self} cannot be pickled: it may hold living objects and keys.")
 
     def __str__(self) -> str:
         where = f" {self._path}" if self._path else ""

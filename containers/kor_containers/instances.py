@@ -177,6 +177,12 @@ class KorInstance(Operations, containers.DynamicContainer):
         self.__dict__["_space"] = space
         self.__dict__["_prefix"] = prefix
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "A container cannot be pickled: it holds living objects and keys. Create one in "
+            "each process."
+        )
+
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         space = self.__dict__.get("_space")
@@ -185,8 +191,8 @@ class KorInstance(Operations, containers.DynamicContainer):
 
     def __getattr__(self, name: str) -> Any:
         space = self.__dict__.get("_space")
-        if space is None or name.startswith("__"):
-            raise AttributeError(name)
+        if space is None or (name.startswith("__") and name != "__self__"):
+            raise AttributeError(f"{type(self).__name__} has no attribute '{name}'.")
         return _attribute(self, space, name)
 
     def place(self) -> tuple[Space, str]:
@@ -299,11 +305,12 @@ def _container_handle(view: Any) -> providers.Container[Any]:
 
 
 def _all_handles(view: KorInstance, declared: Any) -> dict[str, Any]:
-    return {name: getattr(view, name) for name in declared.providers}
+    return {name: getattr(view, name) for name in declared.providers if name != "__self__"}
 
 
 # The attributes of a DynamicContainer, which a view gets one by one when they are needed.
 _NATIVE: Final[dict[str, Callable[[Any, Any], Any]]] = {
+    "__self__": lambda view, _: providers.Self(view),
     "providers": _all_handles,
     "provider_type": lambda _, __: providers.Provider,
     "overridden": lambda _, __: (),

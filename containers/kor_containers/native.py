@@ -5,9 +5,26 @@ from typing import Any, TypeAlias, TypeGuard
 
 from dependency_injector import providers
 
-__all__ = ["AnyProvider", "contents", "inside", "is_provider", "overridings", "related"]
+__all__ = ["AnyProvider", "Handed", "contents", "inside", "is_provider", "overridings", "related"]
 
 AnyProvider: TypeAlias = providers.Provider[Any]
+
+
+class Handed(providers.Provider[Any]):
+    """An object that was handed in, as a provider. Unlike ``Object`` it does not show it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        super().__init__()
+        self.value = value
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The object."""
+        return self.value
+
+    def __deepcopy__(self, memo: dict[int, Any] | None) -> "Handed":
+        return self
 
 
 def is_provider(value: Any) -> TypeGuard[AnyProvider]:

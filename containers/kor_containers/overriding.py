@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Protocol
 
-from dependency_injector import providers
-
 from kor_containers.callers import Caller
 from kor_containers.levels import Replacement
-from kor_containers.native import is_provider
+from kor_containers.native import AnyProvider, Handed, is_provider
 
 __all__ = ["Override"]
 
@@ -67,10 +65,10 @@ class Override:
         """End it from async code, as `end` does."""
         await self.owner.aend(self)
 
-    def provider(self, path: str) -> providers.Provider[Any]:
+    def provider(self, path: str) -> AnyProvider:
         """What replaces a binding, as a provider."""
         value = self.given[path]
-        return value if is_provider(value) else providers.Object(value)
+        return value if is_provider(value) else Handed(value)
 
     def __enter__(self) -> Any:
         return self if self._entered is None else self._entered

@@ -25,7 +25,7 @@ from kor_containers.definitions import (
     ScopeNeed,
     Undefined,
 )
-from kor_containers.native import AnyProvider, is_provider, overridings, related
+from kor_containers.native import AnyProvider, Handed, is_provider, overridings, related
 from kor_containers.redirects import Redirect
 
 __all__ = ["Reader", "ScopeOf", "bindings_of"]
@@ -85,14 +85,22 @@ class Reader:
         names: gives the path of a provider that is known by name, or None.
         prefixes: gives the prefix of the paths in a container that is known, or None.
         suffix: sets apart the paths made up for what is handed in; empty for what is declared.
+        joins: whether nameless bindings join the space that reads them, which then puts in
+            force what was declared to override them.
     """
 
     def __init__(
-        self, names: Names, prefixes: Callable[[object], str | None], suffix: str = ""
+        self,
+        names: Names,
+        prefixes: Callable[[object], str | None],
+        suffix: str = "",
+        *,
+        joins: bool = False,
     ) -> None:
         self._names = names
         self._prefixes = prefixes
         self._suffix = suffix
+        self._joins = joins
         self._paths: dict[int, str] = {}
         self.nameless: dict[str, AnyProvider] = {}
         self.definitions: dict[str, Definition] = {}
@@ -143,6 +151,8 @@ class Reader:
                 return self._dependency(path, provider)
             case providers.Container() | providers.Self():
                 return self._container(provider())
+            case Handed():
+                return Constant(provider.value)
             case providers.Object() if not declared and not overridings(provider):
                 return Constant(provider())
             case _:
@@ -157,7 +167,7 @@ class Reader:
     ) -> Definition:
         if not declared and binding.whereabouts() is not None:
             return Native(Foreign(binding))
-        overriding = binding.replaced_by() if self._suffix else None
+        overriding = None if declared or self._joins else binding.replaced_by()
         if overriding is not None:
             return Alias(self.name(overriding, path, "override"))
         return binding.define(read)

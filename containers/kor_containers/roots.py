@@ -22,12 +22,15 @@ class RootSpace(Space):
 
     Args:
         views: makes the containers that users see.
+        joins: whether bindings without a name belong to it: the case outside containers, where
+            somebody holds each of them.
     """
 
-    __slots__ = ("_class_names", "_led", "_names", "_natives", "_prefixes", "_read_with", "bindings")
+    __slots__ = ("_class_names", "_joins", "_led", "_names", "_natives", "_prefixes", "_read_with", "bindings")
 
-    def __init__(self, views: Views) -> None:
+    def __init__(self, views: Views, *, joins: bool = False) -> None:
         super().__init__(None, None, views, NOTHING)
+        self._joins = joins
         self._natives: dict[str, providers.Provider[Any]] = {}
         self._read_with: dict[str, object] = {}
         self._led: set[str] = set()
@@ -86,7 +89,8 @@ class RootSpace(Space):
         reader = self._read_all()
         definitions = reader.definitions
         ground = self._ground = Level(self, None, graph_of(definitions), None, definitions, {})
-        for path, provider in reader.nameless.items():
+        nameless = reader.nameless if self._joins else {}
+        for path, provider in nameless.items():
             if isinstance(provider, Definable) and provider.whereabouts() is None:
                 self._names[id(provider)] = path
                 for item in provider.join(self, path):
@@ -94,7 +98,7 @@ class RootSpace(Space):
         return ground
 
     def _read_all(self) -> Reader:
-        reader = Reader(self.name_of, self.prefix_of)
+        reader = Reader(self.name_of, self.prefix_of, joins=self._joins)
         for path, provider in self.bindings.items():
             reader.declare(path, provider)
         self._read_with = {path: item.last_overriding for path, item in self._natives.items()}
