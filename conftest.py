@@ -34,6 +34,9 @@ from sybil.evaluators.python import pad
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 from sybil.parsers.rest import DocTestParser
 
+# The tests of our own plugin run pytest on small projects.
+pytest_plugins = ["pytester"]
+
 # Machines are shared and slow now and then: no test may fail for being late.
 hypothesis.settings.register_profile("kor", deadline=None)
 hypothesis.settings.load_profile("kor")
