@@ -20,7 +20,15 @@ from kor_core.errors import (
 from kor_core.settings.provenance import Sourced, as_table
 from kor_core.settings.toml import read_toml
 
-__all__ = ["Overlay", "OverlayReader", "OverlaySource", "checked_id", "needs_async", "reader_of"]
+__all__ = [
+    "Overlay",
+    "OverlayReader",
+    "OverlaySource",
+    "checked_id",
+    "needs_async",
+    "reader_of",
+    "refuse_circle",
+]
 
 Found = Mapping[str, Any] | None
 OverlaySource = (
@@ -202,16 +210,23 @@ def _found(tenant: str, found: object) -> Overlay:
 _asked: ContextVar[frozenset[str]] = ContextVar("kor_asked_tenants", default=frozenset())
 
 
-@contextmanager
-def _asking(tenant: str) -> Generator[None]:
-    """Put what a function raises as an error of this tenant's; refuse to go in circles."""
-    asked = _asked.get()
-    if tenant in asked:
+def refuse_circle(tenant: str) -> None:
+    """Refuse to wait for a tenant's kernel inside the function that is asked for its overlay.
+
+    Raises:
+        TenantError: this is inside of it.
+    """
+    if tenant in _asked.get():
         raise TenantError(
             f"The source of overlays asks for tenant '{tenant}' while it is asked for it.",
             tenant=tenant,
         )
-    token = _asked.set(asked | {tenant})
+
+
+@contextmanager
+def _asking(tenant: str) -> Generator[None]:
+    """Put what a function raises as an error of this tenant's."""
+    token = _asked.set(_asked.get() | {tenant})
     try:
         yield
     except KorError:

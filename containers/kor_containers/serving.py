@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from kor_containers.derivation import Derivation
 from kor_containers.lifecycle import raise_together
-from kor_containers.overlays import Overlay, OverlayReader
+from kor_containers.overlays import Overlay, OverlayReader, refuse_circle
 from kor_containers.pool import Base, Lease, Pool
 from kor_containers.turns import Turn, Turns
 from kor_core.errors import TenantNotFoundError
@@ -40,6 +40,7 @@ class Serving:
             lease = self._pool.take(tenant)
             if lease is not None:
                 return lease
+            refuse_circle(tenant)
             turn, mine = self._turns.begin(tenant)
             if not mine and not turn.waits_for_us:
                 turn.future.result()
@@ -53,6 +54,7 @@ class Serving:
             lease = self._pool.take(tenant)
             if lease is not None:
                 return lease
+            refuse_circle(tenant)
             turn, mine = self._turns.begin(tenant)
             if not mine:
                 await asyncio.wrap_future(turn.future)
