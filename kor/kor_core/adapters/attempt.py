@@ -1,12 +1,12 @@
 """One call to a vendor: its deadline, and an error of ours for whatever goes wrong."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TypeVar
 
-from kor_core.adapters.cleaning import cleaned
+from kor_core.adapters.cleaning import cleaned, secrets_in
 from kor_core.adapters.complaint import (
     complaint_of,
     complaint_within,
@@ -17,7 +17,7 @@ from kor_core.adapters.complaint import (
 from kor_core.adapters.exchange import Exchange, watched
 from kor_core.adapters.verdicts import Verdict, of_answer, of_fault
 from kor_core.errors import KorError, LLMError, LLMTimeoutError
-from kor_core.redaction import redact
+from kor_core.redaction import Config, redact
 
 __all__ = ["Caller", "SenselessAnswerError"]
 
@@ -36,11 +36,19 @@ class Caller:
         provider: id of the provider.
         model: name of the model.
         secrets: texts that no message may show.
+        headers: to add to each request.
     """
 
     provider: str
     model: str
     secrets: frozenset[str]
+    headers: Mapping[str, str]
+
+    @classmethod
+    def of(cls, provider: str, model: str, config: Config) -> "Caller":
+        """Return the caller for a model with these settings."""
+        secrets = frozenset(secrets_in(config))
+        return cls(provider, model, secrets, config.get("extra_headers") or {})
 
     def __repr__(self) -> str:
         return f"<Caller {self.provider}:{self.model}>"
@@ -56,7 +64,7 @@ class Caller:
             LLMError: whatever went wrong, the SDK's exception as its cause.
         """
         deadline = asyncio.timeout(seconds)
-        with watched() as exchange:
+        with watched(self.headers) as exchange:
             try:
                 async with deadline:
                     return await call()
@@ -117,7 +125,7 @@ class Caller:
             status=exchange.status,
             retryable=verdict.retryable,
             retry_after=retry_after,
-            request_id=request_id_of(exchange.headers),
+            request_id=self._request_id(exchange),
         )
 
     def _signed(self, error: KorError, exchange: Exchange) -> KorError:
@@ -125,8 +133,12 @@ class Caller:
         if isinstance(error, LLMError):
             error.provider, error.model = self.provider, self.model
             error.status = exchange.status
-            error.request_id = request_id_of(exchange.headers)
+            error.request_id = self._request_id(exchange)
         return error
+
+    def _request_id(self, exchange: Exchange) -> str | None:
+        found = request_id_of(exchange.headers)
+        return redact(found, self.secrets) if found else None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -79,7 +79,9 @@ def _http_scrubbed(value: Any, secrets: frozenset[str]) -> Any:
     if kind.__name__ == "Response":
         return kind(
             value.status_code,
-            headers=[pair for pair in value.headers.multi_items() if pair[0] in _SHOWN],
+            headers={
+                name: redact(value.headers[name], secrets) for name in _SHOWN & value.headers.keys()
+            },
             content=_scrubbed(value.content, secrets) if value.is_stream_consumed else b"",
             request=_http_scrubbed(value.request, secrets),
         )

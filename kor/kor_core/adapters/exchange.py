@@ -58,6 +58,7 @@ class Exchange:
     """The requests of one call, and the latest answer or failure.
 
     Args:
+        extra: headers to add to each request. The SDKs, which could add them too, log them.
         requests: how many requests left.
         host: host (with port) of the latest one.
         status: HTTP status of the latest answer.
@@ -66,6 +67,7 @@ class Exchange:
         failure: what went wrong below HTTP.
     """
 
+    extra: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     requests: int = 0
     host: str = ""
     status: int | None = None
@@ -85,15 +87,18 @@ _watching: ContextVar[Exchange | None] = ContextVar("kor_exchange", default=None
 
 
 @contextmanager
-def watched() -> Generator[Exchange]:
+def watched(extra: Mapping[str, str] | None = None) -> Generator[Exchange]:
     """Collect what the transport does inside the block, in this task and its children.
+
+    Args:
+        extra: headers to add to each request.
 
     >>> with watched() as exchange:
     ...     noted().started("api.example.com")
     >>> exchange.requests, exchange.host
     (1, 'api.example.com')
     """
-    exchange = Exchange()
+    exchange = Exchange(extra or {})
     token = _watching.set(exchange)
     try:
         yield exchange

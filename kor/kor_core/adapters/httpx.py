@@ -60,6 +60,7 @@ def _client_class(library: Any) -> Any:
             content = await request.aread()
             exchange = noted()
             exchange.started(request.url.netloc.decode("ascii"))
+            request.headers.update(exchange.extra)
             answer = await wire.send(request.method, url, request.headers.raw, content, exchange)
             exchange.status = answer.status
             exchange.headers = library.Headers(answer.headers)

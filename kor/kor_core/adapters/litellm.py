@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from kor_core.adapters.attempt import Caller
-from kor_core.adapters.cleaning import secrets_in
 from kor_core.adapters.completion import text_of
 from kor_core.adapters.litellm_sdk import SDK
 from kor_core.adapters.litellm_vendors import VENDORS, Vendor, qualified, vendor_of
@@ -53,7 +52,6 @@ _CONNECTION: Final = frozenset(
         "client_secret",
         "drop_params",
         "extra_body",
-        "extra_headers",
         "organization",
         "project_id",
         "region_name",
@@ -64,7 +62,7 @@ _CONNECTION: Final = frozenset(
         "vertex_project",
     }
 )
-_OURS: Final = frozenset({"api_key", "base_url", "timeout"})
+_OURS: Final = frozenset({"api_key", "base_url", "extra_headers", "timeout"})
 
 # With drop_params, litellm leaves out what a model does not take. These change what the
 # answer means or how long it is: they are sent regardless, and the vendor may refuse them.
@@ -132,10 +130,10 @@ class LiteLLMModel(BaseLLMModel):
     """One model, callable from any thread and event loop."""
 
     def __init__(self, model_name: str, config: dict[str, Any], *, transport: Transport) -> None:
-        super().__init__(model_name, Config(config))
+        super().__init__(model_name, own := Config(config))
         self._transport = transport
-        self._caller = Caller("litellm", model_name, frozenset(secrets_in(self.config)))
-        self._settings = given({name: value for name, value in config.items() if name not in _OURS})
+        self._caller = Caller.of("litellm", model_name, own)
+        self._settings = given({name: value for name, value in own.items() if name not in _OURS})
         self._connection: Any = None
 
     async def agenerate(self, prompt: str, **kwargs: Any) -> str:

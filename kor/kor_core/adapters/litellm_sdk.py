@@ -57,7 +57,11 @@ class SDK:
         token = self._internal.set(True)
         try:
             return await self._litellm.acompletion(
-                caching=False, cache={"no-cache": True, "no-store": True}, **arguments
+                caching=False,
+                cache={"no-cache": True, "no-store": True},
+                # With tools it looks for MCP servers to call, and needs the package mcp to look.
+                _skip_mcp_handler=True,
+                **arguments,
             )
         finally:
             self._internal.reset(token)

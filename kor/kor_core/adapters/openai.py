@@ -5,11 +5,11 @@ from importlib import import_module
 from typing import Any, Final
 
 from kor_core.adapters.attempt import Caller
-from kor_core.adapters.cleaning import secrets_in
 from kor_core.adapters.completion import parsed, text_of
 from kor_core.adapters.loading import load
 from kor_core.adapters.network import Library, Transport
 from kor_core.adapters.parameters import CHAT, chosen, given
+from kor_core.errors import ConfigurationError, Problem
 from kor_core.llm.base import BaseLLMModel, BaseLLMProvider, Credentials
 from kor_core.redaction import Config
 
@@ -23,8 +23,18 @@ _NO_KEY: Final = "no-key"
 # Settings of the connection. All others are generation parameters, or what the server of
 # `base_url` knows beyond them, and go into the body.
 _CONNECTION: Final = frozenset(
-    {"api_key", "base_url", "organization", "project", "extra_headers", "extra_query", "timeout"}
+    {
+        "api_key",
+        "base_url",
+        "extra_body",
+        "extra_headers",
+        "extra_query",
+        "organization",
+        "project",
+        "timeout",
+    }
 )
+_RESERVED: Final = frozenset({"messages", "model", "n", "stream"})
 
 
 class OpenAIProvider(BaseLLMProvider):
@@ -46,8 +56,13 @@ class OpenAIProvider(BaseLLMProvider):
             model_name: as OpenAI names it.
             config: ``api_key``, ``base_url``, ``organization``, ``project``,
                 ``extra_headers``, ``extra_query``, ``timeout`` (seconds), and generation
-                parameters. Others go into the body of each request.
+                parameters. Others go into the body of each request, and so does what
+                ``extra_body`` holds.
+
+        Raises:
+            ConfigurationError: a setting that is not for configuring.
         """
+        _refuse_reserved(config)
         return OpenAIModel(model_name, config, transport=self._transport)
 
     def credentials(self, model_name: str) -> Credentials:  # noqa: ARG002  # the same for all
@@ -55,16 +70,28 @@ class OpenAIProvider(BaseLLMProvider):
         return Credentials(("OPENAI_API_KEY",), ("OPENAI_BASE_URL",), required=True)
 
 
+def _refuse_reserved(config: Mapping[str, Any]) -> None:
+    if reserved := sorted(_RESERVED & config.keys()):
+        raise ConfigurationError(
+            [
+                Problem(
+                    f"'{name}' is decided by the call. Remove it.",
+                    key=f"llm.providers.openai.extra.{name}",
+                )
+                for name in reserved
+            ]
+        )
+
+
 class OpenAIModel(BaseLLMModel):
     """One model, callable from any thread and event loop."""
 
     def __init__(self, model_name: str, config: dict[str, Any], *, transport: Transport) -> None:
-        super().__init__(model_name, Config(config))
+        super().__init__(model_name, own := Config(config))
         self._transport = transport
-        self._caller = Caller("openai", model_name, frozenset(secrets_in(self.config)))
-        self._settings = given(
-            {name: value for name, value in config.items() if name not in _CONNECTION}
-        )
+        self._caller = Caller.of("openai", model_name, own)
+        sent = {name: value for name, value in own.items() if name not in _CONNECTION}
+        self._settings = given({**sent, **own.get("extra_body", {})})
         self._client: Any = None
 
     async def agenerate(self, prompt: str, **kwargs: Any) -> str:
@@ -142,5 +169,5 @@ class SDK:
         client.organization = config.get("organization")
         client.project = config.get("project")
         client.admin_api_key = None
-        client._custom_headers = dict(config.get("extra_headers") or {})  # noqa: SLF001  # no public way to leave OPENAI_CUSTOM_HEADERS out
+        client._custom_headers = {}  # noqa: SLF001  # nothing public leaves OPENAI_CUSTOM_HEADERS out
         return client

@@ -1,0 +1,181 @@
+"""No planted secret shows: not in errors, their causes, tracebacks with locals, logs or reprs."""
+
+import asyncio
+import logging
+import os
+import pickle
+import traceback
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+from kor_core import errors
+from kor_core.adapters.litellm import LiteLLMProvider
+from kor_core.adapters.network import Transport
+from kor_core.adapters.openai import OpenAIProvider
+from kor_core.llm.base import BaseLLMModel
+from kor_core.settings import NetworkSettings
+from kor_core.testing import Upstream, faults
+from kor_core.testing.proxy import ForwardProxy
+
+KEY = "sk-planted-0123456789"
+HEADER = "planted-header-value"
+PLANTED = (KEY, HEADER)
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with Upstream() as server:
+        yield server
+
+
+needs_litellm = pytest.mark.skipif(
+    find_spec("litellm") is None, reason="litellm cannot be installed beside this openai"
+)
+VENDORS = [
+    pytest.param(OpenAIProvider, "gpt-4", "openai_url", id="openai"),
+    pytest.param(
+        LiteLLMProvider, "openai/gpt-4", "openai_url", id="litellm-openai", marks=needs_litellm
+    ),
+    pytest.param(
+        LiteLLMProvider, "claude-3-opus", "url", id="litellm-anthropic", marks=needs_litellm
+    ),
+    pytest.param(
+        LiteLLMProvider, "gemini-1.5-pro", "gemini_url", id="litellm-gemini", marks=needs_litellm
+    ),
+]
+
+
+every_vendor = pytest.mark.parametrize(("provider", "name", "url"), VENDORS)
+
+FAULTS = {
+    "refused key": faults.Status(401, f"Incorrect API key provided: {KEY}."),
+    "key in a page": faults.Body(f"<html>{KEY}</html>", "text/html"),
+    "key in broken JSON": faults.Body(f'{{"key": "{KEY}'),
+    "key in an error object": faults.Body(f'{{"error": {{"message": "No: {KEY}"}}}}'),
+    "key in a status page": faults.Body(f"key {KEY} has no rights", "text/plain", 403),
+    "key in a header": faults.Status(500, headers={"x-request-id": f"req-{KEY}"}),
+    "reset": faults.Reset(),
+    "hang": faults.Hang(),
+}
+
+
+def made(provider: Any, name: str, base_url: str, **network: Any) -> BaseLLMModel:
+    config = {
+        "api_key": KEY,
+        "base_url": base_url,
+        "timeout": 20.0,
+        "extra_headers": {"x-tenant-key": HEADER},
+    }
+    return provider(Transport(NetworkSettings(**network))).create_model(name, config)
+
+
+def failure_of(model: BaseLLMModel, **kwargs: Any) -> errors.LLMError:
+    with pytest.raises(errors.LLMError) as caught:
+        asyncio.run(model.agenerate("Hello!", **kwargs))
+    return caught.value
+
+
+def everything_about(error: BaseException) -> str:
+    """All that a logger, a debugger or a tracker of errors could send away."""
+    told = [
+        *traceback.TracebackException.from_exception(error, capture_locals=True).format(),
+        repr(error),
+        str(error),
+    ]
+    pending, seen = [error], set[int]()
+    while pending:
+        value: Any = pending.pop()
+        if id(value) in seen or value is None:
+            continue
+        seen.add(id(value))
+        told.append(repr(value))
+        if isinstance(value, dict):
+            pending += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple | set):
+            pending += value
+        elif isinstance(value, BaseException):
+            pending += [value.args, vars(value), value.__cause__, value.__context__]
+        elif type(value).__module__.partition(".")[0] in {"httpx", "httpx2"}:
+            told += [str(getattr(value, name, "")) for name in ("url", "text")]
+            headers = getattr(value, "headers", None)
+            pending += [dict(headers) if headers is not None else None, vars(value)]
+    return "\n".join(told)
+
+
+@every_vendor
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_error_and_all_that_hangs_on_it_hold_no_secret(
+    fault: str, provider: Any, name: str, url: str, upstream: Upstream
+) -> None:
+    model = made(provider, name, getattr(upstream, url))
+    upstream.play(FAULTS[fault])
+
+    error = failure_of(model, timeout=0.3 if fault == "hang" else 20.0)
+    told = everything_about(error)
+
+    assert upstream.requests[0].key == KEY
+    assert HEADER == upstream.requests[0].headers["x-tenant-key"]
+    assert [] == [secret for secret in PLANTED if secret in told]
+    assert not any(secret.encode() in pickle.dumps(error) for secret in PLANTED)
+
+
+@every_vendor
+def test_no_log_at_debug_holds_a_secret(
+    provider: Any, name: str, url: str, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    loggers = [logging.getLogger(name) for name in [*logging.root.manager.loggerDict]]
+    for logger in loggers:
+        caplog.set_level(logging.DEBUG, logger.name)
+    model = made(provider, name, getattr(upstream, url))
+
+    asyncio.run(model.agenerate("Hello!"))
+    for status in (401, 429, 500):
+        upstream.fail(status, message=f"No: {KEY}")
+        failure_of(model)
+    upstream.play(faults.Reset())
+    failure_of(model)
+
+    told = caplog.text + "".join(str(vars(record)) for record in caplog.records)
+    assert [] == [secret for secret in PLANTED if secret in told]
+
+
+@every_vendor
+def test_nothing_is_printed_and_the_environment_stays_as_it_was(
+    provider: Any, name: str, url: str, upstream: Upstream, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = dict(os.environ)
+    model = made(provider, name, getattr(upstream, url))
+
+    asyncio.run(model.agenerate("Hello!"))
+    for status in (400, 401, 500):
+        upstream.fail(status)
+        failure_of(model)
+    failure_of(made(provider, f"{name}-nobody-knows", "http://127.0.0.1:9/v1"))
+
+    assert ("", "") == capfd.readouterr()
+    assert before == dict(os.environ)
+
+
+def test_the_credentials_of_a_proxy_show_nowhere(upstream: Upstream) -> None:
+    with ForwardProxy(user="kor", password="right") as proxy:
+        url = proxy.url.replace("://", "://kor:planted-password@")
+        model = made(OpenAIProvider, "gpt-4", upstream.openai_url, proxy=url)
+        turned_away = failure_of(model)
+    gone = failure_of(model)
+
+    assert "planted-password" not in everything_about(turned_away)
+    assert "planted-password" not in everything_about(gone)
+
+
+@every_vendor
+def test_a_models_repr_and_config_show_no_secret(provider: Any, name: str, url: str) -> None:
+    model = made(provider, name, "http://127.0.0.1:9")
+
+    told = f"{model!r} {model.config!r} {vars(model)!r}"
+
+    assert KEY == model.config["api_key"]
+    assert [] == [secret for secret in PLANTED if secret in told]
