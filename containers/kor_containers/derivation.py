@@ -9,6 +9,7 @@ from kor_containers.config import Source, read
 from kor_containers.container import KorInstance
 from kor_containers.overlays import Overlay
 from kor_containers.pool import Base, Lease
+from kor_containers.spaces import Space
 from kor_core.errors import ContainerError
 from kor_core.settings.overlay import settings_for_tenant
 
@@ -27,8 +28,12 @@ class Derivation:
 
     def __init__(self, app: Any) -> None:
         self._app = app
+        self._above = app.place()[1] if isinstance(app, KorInstance) else ""
         self._steps = _steps_to_application(app)
         self._prefix = "".join(f"{step}." for step in self._steps)
+        self._kernel = f"{self._above}{self._prefix}kernel"
+
+    # Spaces, not containers: thousands of tenants need no handles of their own.
 
     def lease(self, tenant: str, overlay: Overlay, base: Base) -> Lease:
         """Return a tenant's kernel in its container, from sync code.
@@ -36,22 +41,25 @@ class Derivation:
         Raises:
             ConfigurationError: the overlay is wrong.
         """
-        container = self._derived(tenant, overlay, base)
+        space = self._derived(tenant, overlay, base)
         try:
-            return Lease(tenant, base, container, self._application(container).kernel())
+            return Lease(tenant, base, space, space.give(self._kernel, None))
         except BaseException:
-            container.close()
+            space.close()
             raise
 
     async def alease(self, tenant: str, overlay: Overlay, base: Base) -> Lease:
         """Return a tenant's kernel in its container, from async code."""
-        container = self._derived(tenant, overlay, base)
+        space = self._derived(tenant, overlay, base)
         try:
-            kernel = await self._application(container).kernel.async_()
+            return Lease(tenant, base, space, await space.agive(self._kernel, None))
         except BaseException:
-            await container.aclose()
+            await space.aclose()
             raise
-        return Lease(tenant, base, container, kernel)
+
+    def container(self, lease: Lease) -> Any:
+        """Return the tenant's container, as the application's is."""
+        return lease.space.view(self._above)
 
     def renewed(self, source: Source) -> Base:
         """Return the application with its configuration read again, its kernel built.
@@ -70,17 +78,21 @@ class Derivation:
 
     def shared(self) -> tuple[str, ...]:
         """Return the paths of the bindings that tenants share, sorted."""
-        app: KorInstance = self._app
-        space, above = app.place()
+        space, above = self._app.place()
         graph = space.top.graph
-        own = graph.closure((f"{above}{self._prefix}config.settings",))
+        own = graph.closure((self._settings,))
         shared = [path for path in graph.edges.keys() - own if path.startswith(above)]
         return tuple(sorted(path.removeprefix(above) for path in shared))
 
-    def _derived(self, tenant: str, overlay: Overlay, base: Base) -> Any:
+    def _derived(self, tenant: str, overlay: Overlay, base: Base) -> Space:
         operator = self._application(base.container).config.operator()
         settings = settings_for_tenant(operator, tenant, overlay.tables, place=overlay.place)
-        return base.container.derive({f"{self._prefix}config.settings": settings})
+        space: Space = base.container.place()[0]
+        return space.derive({self._settings: settings})
+
+    @property
+    def _settings(self) -> str:
+        return f"{self._above}{self._prefix}config.settings"
 
     def _application(self, container: Any) -> Any:
         for step in self._steps:

@@ -8,6 +8,7 @@ from threading import Lock
 from time import monotonic
 from typing import Any, Final
 
+from kor_containers.spaces import Space
 from kor_core.errors import KernelError
 from kor_core.kernel import Kernel
 
@@ -36,16 +37,16 @@ class Lease:
     Args:
         tenant: the id.
         base: what it was derived from.
-        container: the tenant's container.
+        space: what belongs to the tenant's container.
         kernel: the tenant's kernel.
     """
 
-    __slots__ = ("base", "container", "idle_since", "kernel", "tenant", "users")
+    __slots__ = ("base", "idle_since", "kernel", "space", "tenant", "users")
 
-    def __init__(self, tenant: str, base: Base, container: Any, kernel: Kernel) -> None:
+    def __init__(self, tenant: str, base: Base, space: Space, kernel: Kernel) -> None:
         self.tenant = tenant
         self.base = base
-        self.container = container
+        self.space = space
         self.kernel = kernel
         self.users = 0
         self.idle_since = 0.0
@@ -206,7 +207,7 @@ class Pool:
             self._end(lease)
 
     def _end(self, lease: Lease) -> None:
-        self._ended.append(lease.container)
+        self._ended.append(lease.space)
         self._leave(lease.base)
 
     def _leave(self, base: Base) -> None:

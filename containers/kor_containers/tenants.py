@@ -91,7 +91,7 @@ class TenantKernels:
         """
         lease = self._serving.take(checked_id(tenant))
         self._serving.give_back(lease)
-        return lease.container
+        return self._derivation.container(lease)
 
     @property
     def active(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ both use it.
 
 from collections.abc import Iterator, Mapping
 from threading import Lock, RLock
+from types import MappingProxyType
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from kor_core.errors import RegistrationError
@@ -14,6 +15,10 @@ from kor_core.errors import RegistrationError
 __all__ = ["Layer", "Owner", "Scope"]
 
 T = TypeVar("T")
+
+# One of each for all layers: thousands of tenants have a layer, and few add anything to it.
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+_changing: Final = Lock()
 
 
 class Layer(Mapping[str, T], Generic[T]):
@@ -27,10 +32,11 @@ class Layer(Mapping[str, T], Generic[T]):
     (['mine', 'ours'], ['ours'])
     """
 
+    __slots__ = ("_own", "_parent")
+
     def __init__(self, parent: "Layer[T] | None" = None) -> None:
         self._parent = parent
-        self._own: dict[str, T] = {}
-        self._lock = Lock()
+        self._own: Mapping[str, T] = _NOTHING
 
     def add(self, name: str, value: T, *, replace: bool = False) -> None:
         """Add an entry; a name that is taken, here or above, needs ``replace=True``.
@@ -38,7 +44,7 @@ class Layer(Mapping[str, T], Generic[T]):
         Raises:
             RegistrationError: the name is taken.
         """
-        with self._lock:
+        with _changing:
             if not replace and name in self:
                 raise RegistrationError(
                     f"'{name}' is registered already: {self[name]!r}. "
@@ -71,6 +77,11 @@ _making: Final = RLock()
 
 class Owner(Protocol):
     """What a container is to the objects that it builds."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed."""
+        ...
 
     def view(self, prefix: str) -> Any:
         """Return the container as its users see it, or the part whose paths begin so."""

@@ -10,7 +10,7 @@ from kor_core.errors import ConfigurationError, Problem
 from kor_core.settings.llm import MODEL_MISSING, LLMSettings, ModelSettings, inherits
 from kor_core.settings.problems import problem_at, problems_in
 from kor_core.settings.provenance import KeyPath, Sourced, as_table, copied, dotted, too_deep
-from kor_core.settings.tables import NetworkSettings, PluginSettings, StateSettings, Table
+from kor_core.settings.tables import NetworkSettings, PluginSettings, StateSettings, Table, updated
 from kor_core.settings.tenancy import Overlaid, Tenancy
 from kor_core.settings.values import plain
 from kor_core.suggestions import listed, nearest
@@ -19,6 +19,9 @@ __all__ = ["Explained", "Settings", "settings_from", "settings_of"]
 
 # The source of settings that nobody configured.
 _NOTHING: Final = Sourced()
+
+# That of a tenant's which names a default itself.
+_CONFIGURED: Final = Sourced()
 
 # llm, purposes, a name, a key: as deep as a purpose's own keys stand.
 _PURPOSE_KEY: Final = 4
@@ -81,13 +84,13 @@ class Settings(Table):
     @property
     def source(self) -> Sourced:
         """What files, variables or a mapping gave; values are as they stand there, unmasked."""
-        return self._source
+        return Overlaid(self._tenancy) if self._tenancy else self._source
 
     def with_tenancy(self, tenancy: Tenancy, llm: LLMSettings) -> Self:
         """Return a tenant's settings: these, with other models; all else is the same object."""
-        copy = self.model_copy(update={"llm": llm})
+        copy = updated(self, {"llm": llm})
         copy._tenancy = tenancy  # noqa: SLF001  # of the same class
-        copy._source = Overlaid(tenancy)  # noqa: SLF001  # of the same class
+        copy._source = self._source if llm.default is self.llm.default else _CONFIGURED  # noqa: SLF001  # likewise
         return copy
 
     @property
@@ -111,8 +114,9 @@ class Settings(Table):
             The origin of the value or of the nearest table around it; ``""`` for a default
             and for what was given by a mapping.
         """
-        found = _moved(self._source.data, path)
-        return self._source.origin(found) if self._source.holds(found) else ""
+        source = self.source
+        found = _moved(source.data, path)
+        return source.origin(found) if source.holds(found) else ""
 
     def explain(self) -> tuple[Explained, ...]:
         """Return every effective value with its origin, secrets masked, sorted by key.
@@ -128,7 +132,8 @@ class Settings(Table):
 
     def problem(self, path: KeyPath, message: str, suggestion: str | None = None) -> Problem:
         """Return a problem of the value at ``path``, with the place it came from."""
-        return problem_at(_moved(self._source.data, path), message, self._source, suggestion)
+        source = self.source
+        return problem_at(_moved(source.data, path), message, source, suggestion)
 
     def problems_with_providers(self, known: Iterable[str]) -> list[Problem]:
         """Return a problem for each place that names a provider nobody registered.

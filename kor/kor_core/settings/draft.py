@@ -9,10 +9,10 @@ from pydantic import ValidationError
 
 from kor_core.errors import Problem
 from kor_core.settings.document import Settings
-from kor_core.settings.llm import LLMSettings, inheriting, inherits
+from kor_core.settings.llm import LLMSettings, ProviderSettings, inheriting, inherits
 from kor_core.settings.problems import problems_in
 from kor_core.settings.provenance import KeyPath, Sourced, as_list, as_table
-from kor_core.settings.tables import Table
+from kor_core.settings.tables import Table, updated
 from kor_core.settings.tenancy import without_replaced
 
 __all__ = ["Draft"]
@@ -53,14 +53,14 @@ class Draft:
         # Apart, since purposes that are checked beside a default inherit from it.
         for part in (self._default_part(), self._other_part()):
             try:
-                made = Settings.model_validate({"llm": part}).llm
+                made = _Part.model_validate({"llm": part}).llm
             except ValidationError as error:
                 problems += self._problems(error)
             else:
                 update |= {name: getattr(made, name) for name in part}
         if problems:
             return list(dict.fromkeys(problems))
-        return self._base.model_copy(update=self._with_base(update))
+        return updated(self._base, self._beside_base(update))
 
     # --- the parts that an overlay touches ------------------------------------------------
 
@@ -71,15 +71,26 @@ class Draft:
         parts = {"providers": dict(self._providers()), "purposes": dict(self._purposes())}
         return {name: tables for name, tables in parts.items() if tables}
 
-    def _with_base(self, made: dict[str, Any]) -> dict[str, Any]:
-        for name in ("providers", "purposes"):
-            if name in made:
-                made[name] = MappingProxyType({**getattr(self._base, name), **made[name]})
+    def _providers(self) -> Iterator[tuple[str, Any]]:
+        for name, own in (as_table(self._own.get("providers")) or {}).items():
+            table = as_table(own) or {}
+            if "extra" in table:  # of which the operator's part is kept
+                table["extra"] = self._merged["providers"][name]["extra"]
+            yield name, table
+
+    def _beside_base(self, made: dict[str, Any]) -> dict[str, Any]:
+        if "providers" in made:
+            tables = {name: self._provider(name, own) for name, own in made["providers"].items()}
+            made["providers"] = MappingProxyType({**self._base.providers, **tables})
+        if "purposes" in made:
+            made["purposes"] = MappingProxyType({**self._base.purposes, **made["purposes"]})
         return made
 
-    def _providers(self) -> Iterator[tuple[str, Any]]:
-        merged = as_table(self._merged.get("providers")) or {}
-        yield from ((name, merged[name]) for name in as_table(self._own.get("providers")) or {})
+    def _provider(self, name: str, own: ProviderSettings) -> ProviderSettings:
+        below = self._base.providers.get(name)
+        if below is None or own.base_url is not None:
+            return updated(own, {})
+        return updated(below, {key: getattr(own, key) for key in own.model_fields_set})
 
     def _purposes(self) -> Iterator[tuple[str, Any]]:
         own = as_table(self._own.get("purposes")) or {}
@@ -122,6 +133,12 @@ class Draft:
             for key in self._default.keys() - purpose.keys()
         }
         return problems_in(error, Settings, source, moved)
+
+
+class _Part(Table):
+    """The one section of a document that a tenant has."""
+
+    llm: LLMSettings
 
 
 def _llm(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from kor_core.redaction import guarded
 from kor_core.settings.document import Settings
 from kor_core.settings.draft import Draft
 from kor_core.settings.limits import overstepping
-from kor_core.settings.provenance import Sourced, as_table, copied, paths_of, too_deep
-from kor_core.settings.tenancy import Tenancy
+from kor_core.settings.llm import LLMSettings
+from kor_core.settings.provenance import Sourced, as_table, copied, too_deep
+from kor_core.settings.tenancy import Tenancy, flat
 
 __all__ = ["settings_for_tenant"]
 
@@ -56,7 +57,7 @@ def settings_for_tenant(
     Traceback (most recent call last):
     kor_core.errors.ConfigurationError: overlay of tenant 'acme': network: Not a tenant's ...
     """
-    outcome = _outcome(base, tenant, overlay, place or f"overlay of tenant '{tenant}'")
+    outcome = _outcome(base, tenant, overlay, place)
     if isinstance(outcome, Settings):
         return outcome
     # Raised here, where no local holds an unmasked value.
@@ -68,7 +69,7 @@ def _outcome(
     base: Settings, tenant: str, given: Mapping[str, Any] | Sourced, place: str
 ) -> Settings | list[Problem]:
     """Return the settings or what is wrong: a raise from here would carry values."""
-    overlay = _copied(given, place)
+    overlay = _copied(given, place or f"overlay of tenant '{tenant}'")
     if isinstance(overlay, Problem):
         return [overlay]
     draft = Draft(base, overlay)
@@ -78,7 +79,16 @@ def _outcome(
     llm = draft.checked()
     if isinstance(llm, list):
         return llm
-    return base.with_tenancy(Tenancy(tenant, base.llm, overlay.data, draft.below, place), llm)
+    values = flat(_without_second_keys(overlay.data, llm))
+    return base.with_tenancy(Tenancy(tenant, base.llm, values, draft.below, place), llm)
+
+
+def _without_second_keys(data: dict[str, Any], llm: LLMSettings) -> dict[str, Any]:
+    """Put the checked keys in the place of the given ones, so that each is held once."""
+    for name, table in data.get("llm", {}).get("providers", {}).items():
+        if "api_key" in table:
+            table["api_key"] = llm.providers[name].api_key
+    return data
 
 
 def _copied(given: Mapping[str, Any] | Sourced, place: str) -> Sourced | Problem:
@@ -91,4 +101,4 @@ def _copied(given: Mapping[str, Any] | Sourced, place: str) -> Sourced | Problem
     # guarded: frames that hold an overlay show no key in a traceback
     data = guarded("", copied(data))
     lines = given.origins if isinstance(given, Sourced) else {}
-    return Sourced(data, {**dict.fromkeys(paths_of(data), place), **lines})
+    return Sourced(data, {**{(name,): place for name in data}, **lines})

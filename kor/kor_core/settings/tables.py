@@ -5,7 +5,8 @@ refuse unknown keys, show no secret in their repr or JSON, and do not pickle.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn, Self
+from functools import lru_cache
+from typing import Any, NoReturn, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -20,7 +21,7 @@ from kor_core.settings.values import (
     Whole,
 )
 
-__all__ = ["NetworkSettings", "PluginSettings", "StateSettings", "Table"]
+__all__ = ["NetworkSettings", "PluginSettings", "StateSettings", "Table", "updated"]
 
 
 class Table(BaseModel):
@@ -49,6 +50,23 @@ class Table(BaseModel):
         raise TypeError(
             "Settings are not pickled: they may hold secrets. Load them on the other side."
         )
+
+
+T = TypeVar("T", bound=Table)
+
+
+def updated(table: T, update: Mapping[str, Any]) -> T:
+    """Return a copy of a checked table with other values, which are checked already.
+
+    It shares what pydantic would copy for each: which fields were set.
+    """
+    fields = _same_fields(frozenset(table.model_fields_set | update.keys()))
+    return type(table).model_construct(_fields_set=fields, **{**table.__dict__, **update})
+
+
+@lru_cache(maxsize=1024)
+def _same_fields(names: frozenset[str]) -> set[str]:
+    return set(names)  # never changed: tables are frozen
 
 
 class PluginSettings(Table):
@@ -116,5 +134,7 @@ class StateSettings(Table):
     """Where limits and budgets keep their state."""
 
     url: StateUrl | None = Field(
-        default=None, description="Address of a Redis, `redis://host:6379/0`; by default in memory."
+        default=None,
+        description="Address of a Redis, `redis://host:6379/0`; by default in memory. Not acted on "
+        "by this version: refused when the kernel is built.",
     )

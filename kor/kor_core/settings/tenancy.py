@@ -6,14 +6,18 @@ the operator configured for one place can be kept from another.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from kor_core.settings.llm import LLMSettings, ModelSettings, ProviderSettings, inherits
-from kor_core.settings.provenance import KeyPath, Sourced, as_table, paths_of
+from kor_core.settings.provenance import KeyPath, Sourced, as_table
 
-__all__ = ["Overlaid", "Tenancy", "without_replaced"]
+__all__ = ["Flat", "Overlaid", "Tenancy", "flat", "without_replaced"]
 
 _PURPOSE: Final = ("llm", "purposes")
+
+Flat = tuple[tuple[KeyPath, Any], ...]
+"""Tables as paths and values: a third of the memory, and there are thousands of tenants."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,20 +27,31 @@ class Tenancy:
     Args:
         tenant: its id.
         operator: the models and providers as the operator configured them.
-        overlay: what the tenant set, as plain tables.
+        values: what the tenant set.
         base: what the operator's sources gave.
-        place: where the overlay came from, for messages.
+        file: where the overlay stands; empty where it is in no file.
     """
 
     tenant: str
     operator: LLMSettings = field(repr=False)
-    overlay: Mapping[str, Any] = field(repr=False)
+    values: Flat = field(repr=False)
     base: Sourced = field(repr=False)
-    place: str = ""
+    file: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where the overlay came from, for messages."""
+        return self.file or f"overlay of tenant '{self.tenant}'"
+
+    @property
+    def overlay(self) -> dict[str, Any]:
+        """What the tenant set, as tables."""
+        return _nested(self.values)
 
     def names_endpoint(self, provider: str) -> bool:
         """Say whether the tenant brought an endpoint of its own for a provider."""
-        return "base_url" in self._table("providers", provider)
+        endpoint = ("llm", "providers", provider, "base_url")
+        return any(path == endpoint for path, _ in self.values)
 
     def provider(self, provider: str) -> ProviderSettings:
         """Return what the tenant itself set for a provider."""
@@ -93,13 +108,44 @@ class Overlaid(Sourced):
     def _merged(self) -> Sourced:
         tenancy = self._tenancy
         # Values only: the tables around them may be the operator's.
-        upper = Sourced(tenancy.overlay, dict.fromkeys(_values_in(tenancy.overlay), tenancy.place))
+        origins = dict.fromkeys((path for path, _ in tenancy.values), tenancy.place)
+        upper = Sourced(tenancy.overlay, origins)
         return without_replaced(tenancy.base, upper).under(upper)
 
 
-def _values_in(overlay: Mapping[str, Any]) -> Iterator[KeyPath]:
-    tables = {path[:-1] for path in paths_of(overlay)}
-    return (path for path in paths_of(overlay) if path not in tables)
+def flat(tables: Mapping[str, Any]) -> Flat:
+    """Return tables as paths and values.
+
+    >>> flat({"llm": {"default": {"model": "gpt-4o"}, "purposes": {}}})
+    ((('llm', 'default', 'model'), 'gpt-4o'), (('llm', 'purposes'), {}))
+    """
+    return tuple((_shared(path), value) for path, value in _leaves(tables, ()))
+
+
+# Nearly all tenants set the same keys.
+@lru_cache(maxsize=1024)
+def _shared(path: KeyPath) -> KeyPath:
+    return path
+
+
+def _leaves(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+    table = as_table(value)
+    if not table:
+        yield path, value
+        return
+    for name, item in table.items():
+        yield from _leaves(item, (*path, name))
+
+
+def _nested(values: Flat) -> dict[str, Any]:
+    tables: dict[str, Any] = {}
+    for path, value in values:
+        if path:
+            here = tables
+            for part in path[:-1]:
+                here = here.setdefault(part, {})
+            here[path[-1]] = value
+    return tables
 
 
 def without_replaced(base: Sourced, overlay: Sourced) -> Sourced:
