@@ -63,11 +63,16 @@ class Layer(Mapping[str, T], Generic[T]):
         return self._parent[name]
 
     def __iter__(self) -> Iterator[str]:
-        inherited = () if self._parent is None else self._parent
-        return iter(dict.fromkeys([*inherited, *self._own]))
+        return iter(self._all())
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self._all())
+
+    def _all(self) -> Mapping[str, T]:
+        if self._parent is None:
+            return self._own
+        above = self._parent._all()
+        return {**above, **self._own} if self._own else above
 
 
 # One for all scopes: it is held for an instant, and a lock each would be paid by every tenant.

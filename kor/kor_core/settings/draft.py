@@ -51,7 +51,7 @@ class Draft:
         problems: list[Problem] = []
         update: dict[str, Any] = {}
         # Apart, since purposes that are checked beside a default inherit from it.
-        for part in (self._default_part(), self._other_part()):
+        for part in filter(None, (self._default_part(), self._other_part())):
             try:
                 made = _Part.model_validate({"llm": part}).llm
             except ValidationError as error:
@@ -93,6 +93,8 @@ class Draft:
         return updated(below, {key: getattr(own, key) for key in own.model_fields_set})
 
     def _purposes(self) -> Iterator[tuple[str, Any]]:
+        if self._own.keys().isdisjoint(("default", "purposes")):
+            return
         own = as_table(self._own.get("purposes")) or {}
         for name in as_table(self._merged.get("purposes")) or {}:
             if name in own or ("default" in self._own and self._inherits(name)):
