@@ -33,6 +33,7 @@ from sybil.document import PythonDocStringDocument
 from sybil.evaluators.python import pad
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 from sybil.parsers.rest import DocTestParser
+from sybil.sybil import SybilCollection
 
 # The tests of our own plugin run pytest on small projects.
 pytest_plugins = ["pytester"]
@@ -233,11 +234,16 @@ _pages = Sybil(
     document_types={".md": Page},
     fixtures=GUARDS,
 )
-_docstrings = Sybil(
-    parsers=[DocTestParser(doctest.ELLIPSIS)],
-    patterns=["kor/**/*.py", "containers/*.py", "containers/**/*.py"],
-    document_types={".py": Docstrings},
-    fixtures=GUARDS,
-)
+# One for each source root, because `*.py` matches at any depth and `**` at one alone.
+DOCSTRINGS: Final = [
+    Sybil(
+        parsers=[DocTestParser(doctest.ELLIPSIS)],
+        path=root,
+        patterns=["*.py"],
+        document_types={".py": Docstrings},
+        fixtures=GUARDS,
+    )
+    for root in ("kor", "containers")
+]
 
-pytest_collect_file = (_pages + _docstrings).pytest()
+pytest_collect_file = SybilCollection([_pages, *DOCSTRINGS]).pytest()

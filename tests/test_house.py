@@ -71,6 +71,26 @@ def test_ci_fails_when_a_command_of_the_readme_fails(tmp_path: Path):
     assert 0 != subprocess.run([script], check=False, capture_output=True).returncode
 
 
+@pytest.mark.parametrize("root", ["kor", "containers"])
+def test_every_example_in_a_docstring_is_run(root: str, pytestconfig: pytest.Config):
+    """At any depth: in the patterns that choose them ``**`` matches one folder only."""
+    conftest = pytestconfig.pluginmanager.get_plugin(str(ROOT / "conftest.py"))
+    with_examples = [
+        path
+        for path in (ROOT / root).rglob("*.py")
+        if re.search(r"^\s*>>> ", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+
+    missed = [
+        str(path.relative_to(ROOT))
+        for path in with_examples
+        if not any(sybil.should_parse(path) for sybil in conftest.DOCSTRINGS)
+    ]
+
+    assert with_examples
+    assert [] == missed
+
+
 # --- packages -------------------------------------------------------------------------------
 
 

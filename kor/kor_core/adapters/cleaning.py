@@ -19,10 +19,9 @@ _PLAIN: Final = (bool, int, float, type(None))
 def secrets_in(value: object) -> Iterator[str]:
     """Yield every secret text in a config.
 
-        >>> from kor_core.adapters.shapes import is_sequence, is_table
-    from kor_core.redaction import Config
-        >>> [str(secret) for secret in secrets_in(Config(api_key="sk-planted", temperature=0))]
-        ['sk-planted']
+    >>> from kor_core.redaction import Config
+    >>> [str(secret) for secret in secrets_in(Config(api_key="sk-planted", temperature=0))]
+    ['sk-planted']
     """
     if isinstance(value, Secret):
         yield str(value)
