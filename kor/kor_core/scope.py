@@ -71,7 +71,7 @@ class Layer(Mapping[str, T], Generic[T]):
     def _all(self) -> Mapping[str, T]:
         if self._parent is None:
             return self._own
-        above = self._parent._all()
+        above = self._parent._all()  # noqa: SLF001  # of the same class
         return {**above, **self._own} if self._own else above
 
 
