@@ -111,7 +111,8 @@ def _configuration(node: pytest.Item) -> Mapping[str, Any]:
     tables: dict[str, Any] = {} if marker is None else {**_given(marker), **marker.kwargs}
     return {
         **tables,
-        "llm": _over({"default": {"provider": "echo", "model": "echo"}}, tables.get("llm", {})),
+        # Without `provider`, which the purposes would inherit.
+        "llm": _over({"default": {"model": "echo:echo"}}, tables.get("llm", {})),
         # The proxies and certificates of the environment are the machine's, not the test's.
         "network": _over({"trust_env": False}, tables.get("network", {})),
     }
@@ -252,9 +253,8 @@ class _Awaited(MetaPathFinder):
         if fullname != self.name:
             return None
         self.leave()
-        spec = find_spec(fullname)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Announced(spec.loader, self._then)
+        spec: Any = find_spec(fullname)
+        spec.loader = _Announced(spec.loader, self._then)
         return spec
 
 

@@ -3,15 +3,20 @@
 Each test writes a small project and runs pytest on it, in a process of its own.
 """
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[1]
+
+# Without hypothesis, which takes most of the second in which an empty run starts.
 INI = """
 [pytest]
 filterwarnings = error
-addopts = --strict-markers --strict-config
+addopts = --strict-markers --strict-config -p no:hypothesispytest -p no:randomly
 asyncio_default_fixture_loop_scope = function
 """
 
@@ -35,7 +40,7 @@ class Project:
 
     def run(self, *options: str, **outcomes: int) -> str:
         """Run pytest, expect the outcomes, and return what it printed."""
-        result = self._pytester.runpytest_subprocess("-p", "no:randomly", *options)
+        result = self._pytester.runpytest_subprocess(*options)
         result.assert_outcomes(**outcomes)
         return result.stdout.str()
 
@@ -125,7 +130,7 @@ def test_neither_files_nor_environment_reach_the_container(
 
             def test_alone(kor_container):
                 settings = kor_container.config.settings()
-                assert "echo" == settings.llm.default.model
+                assert "echo:echo" == settings.llm.default.model
                 assert not settings.network.trust_env
                 with pytest.raises(MissingCredentialsError):
                     kor_container.llm.registry().get_model("openai:gpt-4o")
@@ -153,7 +158,7 @@ def test_the_closest_marker_configures_it(project: Project):
             class TestClass:
                 def test_class(self, kor_container):
                     settings = kor_container.config.settings()
-                    assert "echo" == settings.llm.default.model
+                    assert "echo:echo" == settings.llm.default.model
                     assert ["coding"] == list(settings.llm.purposes)
 
                 @pytest.mark.kor_config({"llm": {}}, network={"read_timeout": 5})
@@ -314,7 +319,7 @@ def test_every_runner_is_served(project: Project, options: tuple[str, ...]):
     """pytest alone, pytest-asyncio, anyio and unittest, in one process and in several."""
     left_out = {"test_of_asyncio", "test_of_anyio"} if "no:asyncio" in options else set()
     if left_out:
-        project.write_file("pytest.ini", "[pytest]\nfilterwarnings = error\n")
+        project.write_file("pytest.ini", INI.rpartition("asyncio_default")[0])
     project.write(**{name: text for name, text in ANY_RUNNER.items() if name not in left_out})
 
     project.run(*options, passed=7 - len(left_out))
@@ -640,3 +645,15 @@ def test_a_failing_teardown_still_forgets_the_default(project: Project):
     )
 
     assert "Overrides were left behind" in project.run(passed=2, errors=1)
+
+
+# --- the page -------------------------------------------------------------------------------
+
+
+def test_the_tests_on_the_page_pass(project: Project):
+    page = (ROOT / "docs" / "how-to-test-your-application.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n# (test_\w+)\.py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    project.write(**dict(blocks))
+
+    assert len(blocks) == page.count("# test_")
+    project.run(passed=7)
