@@ -115,6 +115,11 @@ def _connection_class(handler_class: Any) -> Any:
         def create_client(self, *_args: Any, **_kwargs: Any) -> Any:
             return self._http_client
 
+        def post(self, *args: Any, **kwargs: Any) -> Any:
+            """Send as the client of openai does, where it is called as one; its name is shared."""
+            sender: Any = self._openai_client if "cast_to" in kwargs else super()
+            return sender.post(*args, **kwargs)
+
         def __getattr__(self, name: str) -> Any:
             return getattr(vars(self)["_openai_client"], name)
 
