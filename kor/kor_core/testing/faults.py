@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from kor_core.testing.answers import Answer, Ending, Exchange, Framing, Part, adding
 from kor_core.testing.replies import Finish
+from kor_core.testing.status import failing
 from kor_core.testing.wire.base import Failure, Piece
 
 __all__ = [
@@ -122,6 +123,9 @@ class Status(Fault):
     retry_after: float | None = None
     retry_after_ms: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def __post_init__(self) -> None:
+        failing(self.status)
 
     def answer(self, exchange: Exchange) -> Answer:
         """Return the error."""

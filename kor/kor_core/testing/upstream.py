@@ -5,6 +5,7 @@ import ssl
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from threading import Lock
 from types import TracebackType
 from typing import Any, Final, Self, Unpack
@@ -16,6 +17,13 @@ from kor_core.testing.recording import Incoming, Received
 from kor_core.testing.replies import Reply, ToolCall
 from kor_core.testing.script import Script, Scripted, When
 from kor_core.testing.server import HOST, Peer, Server
+from kor_core.testing.telling import (
+    apis_of,
+    check_acts,
+    check_conditions,
+    check_models,
+    check_text,
+)
 from kor_core.testing.waiting import await_until, wait_until
 from kor_core.testing.wire.base import BadBodyError, Failure, Question, WireFormat, table
 from kor_core.testing.wire.every import every_format
@@ -24,6 +32,7 @@ from kor_core.testing.wire.said import as_said
 __all__ = ["Upstream"]
 
 _NOT_OPEN: Final = "The upstream is not open: use it as `with Upstream() as upstream:`."
+_STATUS: Final = tuple(field.name for field in fields(Status))
 
 
 class Upstream:
@@ -31,7 +40,8 @@ class Upstream:
 
     It echoes the last message of the user until told otherwise, and records every request.
     What was told first is played first; a fault that alters an answer alters the reply told
-    next. It runs in a thread of its own, so sync and async code can use it alike.
+    next. What makes no sense is refused where it is told, with a TypeError or a ValueError. The
+    server runs in a thread of its own, so sync and async code can use it alike.
 
     Args:
         ssl_context: of the server's side, for HTTPS.
@@ -58,7 +68,9 @@ class Upstream:
         headers: Mapping[str, str] | None = None,
         keep: int | None = None,
     ) -> None:
+        check_models(models)
         self._formats = every_format(tuple(models))
+        self._apis = apis_of(self._formats)
         self._routes: dict[tuple[str, str], WireFormat] = {}
         self._headers = tuple((headers or {}).items())
         self._requests: deque[Received] = deque(maxlen=keep)
@@ -98,7 +110,7 @@ class Upstream:
                 one or the other.
             **when: for which requests; see :class:`When`.
         """
-        return self._tell(replies, when)
+        return self._tell("reply", replies, when)
 
     def call_tool(
         self, name: str, arguments: Mapping[str, Any] | str, **when: Unpack[When]
@@ -110,11 +122,11 @@ class Upstream:
             arguments: by name; or a text sent as it is, valid JSON or not.
             **when: for which requests; see :class:`When`.
         """
-        return self._tell([Reply(tool_calls=(ToolCall(name, arguments),))], when)
+        return self._tell("call_tool", [Reply(tool_calls=(ToolCall(name, arguments),))], when)
 
     def embed(self, *vectors: Sequence[float], **when: Unpack[When]) -> Self:
         """Answer the next request for embeddings with these vectors, one per text."""
-        return self._tell([Reply(vectors=vectors)], when)
+        return self._tell("embed", [Reply(vectors=vectors)], when)
 
     def fail(
         self,
@@ -139,11 +151,13 @@ class Upstream:
             **when: for which requests; see :class:`When`.
         """
         fault = Status(status, message, code, retry_after, retry_after_ms, headers or {})
-        return self._tell([fault], when)
+        return self._tell("fail", [fault], when, _STATUS)
 
     def play(self, *acts: Fault | Scripted, **when: Unpack[When]) -> Self:
         """Play faults from :mod:`kor_core.testing.faults`, and replies among them, in order."""
-        return self._tell(acts, when)
+        for act in acts:
+            check_text(act)
+        return self._tell("play", acts, when)
 
     @contextmanager
     def refusing(self) -> Generator[Self]:
@@ -256,7 +270,15 @@ class Upstream:
 
     # --- how it works ---------------------------------------------------------------------
 
-    def _tell(self, acts: Sequence[Fault | Scripted], when: When) -> Self:
+    def _tell(
+        self,
+        told_by: str,
+        acts: Sequence[Fault | Scripted],
+        when: When,
+        others: Sequence[str] = (),
+    ) -> Self:
+        check_conditions(told_by, when, self._apis, others)
+        check_acts(acts)
         for act in acts:
             self._script.tell(act, when)
         return self
