@@ -3,7 +3,7 @@
 # dependency-injector's stub gives the bindings of a sub-container no type.
 # pyright: reportUnknownMemberType=false
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast, overload
 
 from dependency_injector.providers import Container
@@ -20,6 +20,7 @@ from kor_core.llm.catalogue import Catalogue
 from kor_core.llm.registry import LLMRegistry
 from kor_core.llm.selector import ModelSelector
 from kor_core.plugin import KorPlugin
+from kor_core.redaction import guarded
 from kor_core.scope import Scope
 from kor_core.settings import Settings
 
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 C = TypeVar("C", bound=KorContainer)
+T = TypeVar("T")
 
 
 def _kernel(
@@ -112,9 +114,10 @@ def create_container(
     app: KorContainer = container()
     ours = _application_in(app, container.__name__)
     handed_in = ours.handed_in()
-    handed_in.source = source
-    handed_in.providers = tuple(providers)
-    handed_in.plugins = tuple(plugins)
+    handed_in.source = guarded("", source) if isinstance(source, Mapping) else source
+    del source  # from here on no frame holds a key that shows
+    handed_in.providers = _several(providers, "providers")
+    handed_in.plugins = _several(plugins, "plugins")
     app.validate()
     ours.kernel()
     return app
@@ -154,6 +157,12 @@ def applications_in(app: Any) -> Iterator[ApplicationContainer]:
     for provider in app.providers.values():
         if isinstance(provider, Container):
             yield from applications_in(provider.container)
+
+
+def _several(items: Iterable[T], name: str) -> tuple[T, ...]:
+    if isinstance(items, BaseLLMProvider | KorPlugin):
+        raise TypeError(f"{name} takes a list: {name}=[{type(items).__name__}()].")
+    return tuple(items)
 
 
 def _application_in(app: KorContainer, name: str) -> ApplicationContainer:

@@ -1,5 +1,7 @@
 """The models: provider factories, the catalogue, the registry and the selector."""
 
+from collections.abc import Mapping
+
 from dependency_injector.providers import Dependency
 
 from kor_containers.config import HandedIn
@@ -8,6 +10,7 @@ from kor_containers.providers import ScopeOf, Singleton
 from kor_core.adapters.litellm import LiteLLMProvider
 from kor_core.adapters.network import Transport
 from kor_core.adapters.openai import OpenAIProvider
+from kor_core.errors import ContainerError
 from kor_core.llm.base import BaseLLMProvider
 from kor_core.llm.catalogue import Catalogue
 from kor_core.llm.echo import EchoProvider
@@ -27,11 +30,17 @@ def _catalogue(
     litellm: BaseLLMProvider,
     echo: BaseLLMProvider,
 ) -> Catalogue:
-    builtin = [openai, litellm, echo]
+    builtin = {"openai": openai, "litellm": litellm, "echo": echo}
     return build_catalogue(operator, builtin, handed_in.providers, handed_in.plugins)
 
 
 def _registry(settings: Settings, catalogue: Catalogue, scope: Scope) -> LLMRegistry:
+    if isinstance(settings, Mapping):
+        raise ContainerError(
+            "'config.settings' was replaced by a mapping, and must be Settings: make them with "
+            "kor_core.settings.settings_from({…}).",
+            path="config.settings",
+        )
     return LLMRegistry(settings, catalogue, scope.providers)
 
 

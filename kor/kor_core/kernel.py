@@ -61,10 +61,22 @@ class Kernel(Closing):
         scope: Scope,
     ) -> None:
         self.settings = settings
-        self.llm_registry = llm_registry
-        self.model_selector = model_selector
+        self._llm_registry = llm_registry
+        self._model_selector = model_selector
         self._catalogue = catalogue
         self._scope = scope
+
+    @property
+    def llm_registry(self) -> LLMRegistry:
+        """Finds models by reference."""
+        self._refuse_when_closed()
+        return self._llm_registry
+
+    @property
+    def model_selector(self) -> ModelSelector:
+        """Chooses models by purpose."""
+        self._refuse_when_closed()
+        return self._model_selector
 
     @property
     def tenant(self) -> str | None:
@@ -98,8 +110,16 @@ class Kernel(Closing):
         """Close its container from async code."""
         await self._scope.owner.aclose()
 
+    def _refuse_when_closed(self) -> None:
+        if self._scope.owner.closed:
+            raise KernelError(
+                "This kernel is closed, and its container with it. Create another one, or leave "
+                "the `with` block around it later."
+            )
+
     def __repr__(self) -> str:
-        return f"<Kernel of tenant {self.tenant!r}>" if self.tenant else "<Kernel>"
+        tenant = f" of tenant {self.tenant!r}" if self.tenant else ""
+        return f"<Kernel{tenant}{', closed' if self._scope.owner.closed else ''}>"
 
 
 # --- which kernel is current --------------------------------------------------------------
@@ -139,6 +159,9 @@ def use_kernel(kernel: Kernel) -> Generator[Kernel]:
 
     It holds in this task and those started inside the block; siblings do not see it.
     """
+    if not hasattr(kernel, "model_selector"):
+        kind = type(kernel).__name__
+        raise TypeError(f"use_kernel() takes a kernel, not {kind}. Of a container: app.kernel().")
     token = _ambient.set(kernel)
     try:
         yield kernel

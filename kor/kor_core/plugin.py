@@ -1,6 +1,6 @@
 """Plugins: how other packages add providers and services."""
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -14,8 +14,16 @@ from kor_core.llm.catalogue import Catalogue
 from kor_core.llm.registry import LLMRegistry
 from kor_core.services import ServiceRegistry
 from kor_core.settings import Settings
+from kor_core.suggestions import did_you_mean
 
-__all__ = ["ENTRY_POINT_GROUP", "KorContext", "KorPlugin", "build_catalogue", "initialising"]
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "KorContext",
+    "KorPlugin",
+    "build_catalogue",
+    "initialising",
+    "plugin_names",
+]
 
 ENTRY_POINT_GROUP: Final = "kor.plugins"
 
@@ -75,7 +83,7 @@ class _Found:
 
 def build_catalogue(
     settings: Settings,
-    builtin: Iterable[BaseLLMProvider],
+    builtin: Mapping[str, BaseLLMProvider],
     handed_in: Iterable[BaseLLMProvider] = (),
     plugins: Iterable[KorPlugin] = (),
 ) -> Catalogue:
@@ -83,7 +91,7 @@ def build_catalogue(
 
     Args:
         settings: the operator's configuration.
-        builtin: the providers that come with KOR.
+        builtin: the providers that come with KOR, by id.
         handed_in: providers that the application brings.
         plugins: plugins that the application brings, beside those found through entry points
             and ``[plugins] modules``.
@@ -92,7 +100,7 @@ def build_catalogue(
         PluginError: a plugin cannot be found, loaded or initialised.
         RegistrationError: a provider cannot be registered.
     """
-    catalogue = Catalogue([*builtin, *handed_in])
+    catalogue = Catalogue(handed_in, builtin)
     context = _context(settings, catalogue)
     for found in _enabled(settings, plugins):
         _initialize(found, context)
@@ -164,6 +172,18 @@ def _all(settings: Settings, handed_in: Iterable[KorPlugin]) -> Iterator[_Found]
         yield _Found(plugin, "handed in by the application")
 
 
+def plugin_names(settings: Settings) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the ids of the plugins that are found, and the names of their entry points.
+
+    A plugin that is disabled by the name of its entry point is not loaded, so its id is unknown.
+
+    Raises:
+        PluginError: a plugin cannot be loaded.
+    """
+    ids = frozenset(_checked_id(found) for found in _all(settings, ()))
+    return ids, frozenset(point.name for point in entry_points(group=ENTRY_POINT_GROUP))
+
+
 def _described(point: EntryPoint) -> str:
     source = f" of {point.dist.name} {point.dist.version}" if point.dist else ""
     return f"entry point '{point.name} = {point.value}'{source}"
@@ -180,11 +200,17 @@ def _loaded(target: str, name: str, origin: str) -> _Found:
         raise
     except Exception as error:  # importing runs the plugin's code, which may raise anything
         raise PluginError(
-            f"'{target}' cannot be loaded: {type(error).__name__}: {error}. "
+            f"'{target}' cannot be loaded: {type(error).__name__}: {error}.{_misspelt(error)} "
             "Write 'package.module:PluginClass', and see that the package is installed.",
             plugin=name,
             origin=origin,
         ) from error
+
+
+def _misspelt(error: Exception) -> str:
+    if not isinstance(error, AttributeError) or error.name is None:
+        return ""
+    return did_you_mean(error.name, dir(error.obj))
 
 
 def _instance(found: object, name: str, origin: str) -> KorPlugin:

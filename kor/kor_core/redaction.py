@@ -7,10 +7,20 @@ they refuse to be pickled.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NoReturn, Self, TypeGuard
 
-__all__ = ["MASK", "Config", "Secret", "guarded", "is_secret_name", "redact"]
+__all__ = [
+    "MASK",
+    "Config",
+    "Secret",
+    "guarded",
+    "is_secret_name",
+    "is_sequence",
+    "is_table",
+    "redact",
+    "secrets_in",
+]
 
 MASK: Final = "**********"
 
@@ -98,27 +108,45 @@ def guarded(name: str, value: Any) -> Any:
 def _masked(value: Any) -> Any:
     if isinstance(value, str):
         return Secret(value)
-    if _is_table(value):
+    if is_table(value):
         return {key: _masked(item) for key, item in value.items()}
-    if _is_sequence(value):
+    if is_sequence(value):
         return [_masked(item) for item in value]
     return value
 
 
 def _searched(value: Any) -> Any:
-    if _is_table(value):
+    if is_table(value):
         return {key: guarded(key, item) for key, item in value.items()}
-    if _is_sequence(value):
+    if is_sequence(value):
         return [_searched(item) for item in value]
     return value
 
 
-def _is_table(value: object) -> TypeGuard[Mapping[str, Any]]:
+def is_table(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Say whether it is a table, as far as a type checker is concerned."""
     return isinstance(value, Mapping)
 
 
-def _is_sequence(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
+def is_sequence(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
+    """Say whether it is a list or tuple, as far as a type checker is concerned."""
     return isinstance(value, list | tuple)
+
+
+def secrets_in(value: Any) -> Iterator[str]:
+    """Yield every secret text in a config, at any depth.
+
+    >>> [str(secret) for secret in secrets_in(Config(api_key="sk-planted", seed=1))]
+    ['sk-planted']
+    """
+    if isinstance(value, Secret):
+        yield value
+    elif is_table(value):
+        for item in value.values():
+            yield from secrets_in(item)
+    elif is_sequence(value):
+        for item in value:
+            yield from secrets_in(item)
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:

@@ -41,4 +41,5 @@ def listed(names: Iterable[str]) -> str:
 
 
 def _folded(name: str) -> str:
-    return name.lower().replace("-", "_")
+    # str: an error's text is made of whatever was asked for, and must never fail.
+    return str(name).lower().replace("-", "_")

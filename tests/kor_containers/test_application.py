@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import traceback
 
 import pytest
 from dependency_injector.providers import Container
@@ -17,7 +18,7 @@ from kor_containers.providers import Singleton
 from kor_core.adapters.litellm import LiteLLMProvider
 from kor_core.adapters.network import Transport
 from kor_core.adapters.openai import OpenAIProvider
-from kor_core.errors import ConfigurationError, PluginError, RegistrationError
+from kor_core.errors import ConfigurationError, ContainerError, PluginError, RegistrationError
 from kor_core.kernel import Kernel, get_kernel, reset_kernel, use_kernel
 from kor_core.llm.catalogue import Catalogue
 from kor_core.llm.echo import EchoProvider
@@ -219,6 +220,36 @@ def test_a_wrong_plugin_or_provider_is_refused():
         create_container({}, plugins=[object()])
     with pytest.raises(RegistrationError):
         create_container({}, providers=[object()])
+
+
+@pytest.mark.parametrize("arguments", [{"providers": EchoProvider()}, {"plugins": KorPlugin()}])
+def test_one_provider_or_plugin_without_a_list_is_refused_with_the_cure(arguments):
+    with pytest.raises(TypeError, match=r"takes a list: \w+=\[\w+\(\)\]"):
+        create_container({}, **arguments)
+
+
+def test_what_replaces_a_provider_serves_under_the_name_of_the_binding(app):
+    child = app.derive({"llm.openai": ScriptedProvider(["scripted"])})
+
+    assert "scripted" == child.kernel().llm_registry.get_model("openai:gpt-4").generate("x")
+
+
+def test_settings_replaced_by_a_mapping_are_refused_with_the_cure(app):
+    with pytest.raises(ContainerError, match="settings_from"):
+        app.derive({"config.settings": ECHO}).kernel()
+
+
+def test_a_mapping_with_a_key_shows_in_no_frame_of_a_failure():
+    planted = "sk-planted-0123456789"
+    wrong = {"llm": {"providers": {"openai": {"api_key": planted, "bogus": 1}}}}
+
+    with pytest.raises(ConfigurationError) as caught:
+        create_container(wrong)
+
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    frames = [frame for frame in shown.stack if frame.filename != __file__]
+    assert frames
+    assert all(planted not in value for frame in frames for value in frame.locals.values())
 
 
 def test_constructing_a_container_reads_nothing(tmp_path, monkeypatch):

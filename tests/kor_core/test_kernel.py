@@ -29,7 +29,8 @@ class Source:
     """A container as the kernel sees it."""
 
     def __init__(self):
-        self.closed = 0
+        self.closings = 0
+        self.closed = False
         self.scope = Scope(self)
         settings = settings_from({})
         catalogue = Catalogue([EchoProvider()])
@@ -45,10 +46,10 @@ class Source:
         return self.made
 
     def close(self):
-        self.closed += 1
+        self.closings += 1
 
     async def aclose(self):
-        self.closed += 10
+        self.closings += 10
 
 
 @pytest.fixture
@@ -81,18 +82,35 @@ async def test_a_kernel_closes_its_container_as_context_manager_and_by_hand(sour
 
     with kernel as entered:
         assert kernel is entered
-    assert 1 == source.closed
+    assert 1 == source.closings
 
     async with kernel as entered:
         assert kernel is entered
-    assert 11 == source.closed
+    assert 11 == source.closings
 
     kernel.close()
     await kernel.aclose()
-    assert 22 == source.closed
+    assert 22 == source.closings
+
+
+def test_a_closed_kernel_says_so_and_gives_nothing_any_more(source):
+    source.closed = True
+
+    assert "<Kernel, closed>" == repr(source.made)
+    for name in ("llm_registry", "model_selector"):
+        with pytest.raises(KernelError, match="This kernel is closed"):
+            getattr(source.made, name)
 
 
 # --- use_kernel ---
+
+
+def test_what_is_no_kernel_cannot_be_made_current():
+    with (
+        pytest.raises(TypeError, match=r"takes a kernel, not object\. Of a container"),
+        use_kernel(object()),
+    ):
+        pass
 
 
 def test_the_innermost_kernel_is_current_and_the_outer_one_is_back_afterwards(source):
@@ -165,7 +183,7 @@ def test_reset_closes_and_forgets_the_default(source):
     reset_kernel()
 
     other = Source()
-    assert 1 == source.closed
+    assert 1 == source.closings
     assert other is default_source(lambda: other)
 
 

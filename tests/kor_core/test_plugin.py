@@ -61,7 +61,9 @@ instance = Two()
 
 
 def catalogue(plugins=(), **settings):
-    return build_catalogue(settings_from({"plugins": settings}), [EchoProvider()], (), plugins)
+    return build_catalogue(
+        settings_from({"plugins": settings}), {"echo": EchoProvider()}, (), plugins
+    )
 
 
 # --- what a plugin can do ---
@@ -96,7 +98,7 @@ def test_handed_in_providers_are_there_before_plugins_initialise():
     found = []
     look = Plugin(action=lambda context: found.extend(context.get_llm_registry().providers))
 
-    build_catalogue(settings_from({}), [EchoProvider()], [Named("handed")], [look])
+    build_catalogue(settings_from({}), {"echo": EchoProvider()}, [Named("handed")], [look])
 
     assert ["echo", "handed"] == found
     assert issubclass(EchoModel, BaseLLMModel)

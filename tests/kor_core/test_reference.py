@@ -2,7 +2,7 @@
 
 import pytest
 
-from kor_core.errors import ProviderNotFoundError
+from kor_core.errors import ConfigurationError, ProviderNotFoundError
 from kor_core.llm.reference import Reference
 
 KNOWN = ["echo", "litellm", "openai"]
@@ -28,8 +28,6 @@ def test_the_model_survives_whole(text, provider, model):
         ("opnai:gpt-4", "Did you mean 'openai'?"),
         ("opnai:gpt-4", "Registered: echo, litellm, openai."),
         ("gpt-4", "'provider:model'"),
-        ("openai", "names no model"),
-        ("openai:", "names no model"),
         ("", "'provider:model'"),
         (":gpt-4", "Register one"),
     ],
@@ -39,6 +37,20 @@ def test_what_is_no_reference_is_an_error_with_the_cure(text, words):
         Reference.parse(text, KNOWN)
 
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["openai", "openai:", "openai/"])
+def test_a_reference_without_model_says_so_and_nothing_else(text):
+    with pytest.raises(ConfigurationError) as caught:
+        Reference.parse(text, KNOWN)
+
+    assert f"'{text}' names no model: write 'openai:<model>'." == str(caught.value)
+
+
+@pytest.mark.parametrize("text", [3, None, ["openai:gpt-4"]])
+def test_what_is_no_text_is_a_type_error(text):
+    with pytest.raises(TypeError, match="A reference is a text such as"):
+        Reference.parse(text, KNOWN)
 
 
 def test_without_any_provider_the_error_still_gives_an_example():

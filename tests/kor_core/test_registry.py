@@ -354,6 +354,54 @@ async def test_an_error_of_kor_passes_unchanged():
     assert error is caught.value
 
 
+async def test_what_a_custom_model_says_of_its_key_is_masked():
+    async def fail(_):
+        raise ValueError("bad key sk-planted-0123456789")
+
+    settings = {"llm": {"providers": {"custom": {"api_key": "sk-planted-0123456789"}}}}
+    model = registry_of(CustomProvider(act=fail), settings=settings).get_model("custom:v1")
+
+    with pytest.raises(ProviderError, match="bad key") as caught:
+        await model.agenerate("x")
+
+    assert "planted" not in str(caught.value)
+
+
+async def test_an_agenerate_that_is_not_async_serves_all_the_same():
+    class Plain(BaseLLMModel):
+        def agenerate(self, prompt, **kwargs):
+            return prompt.title()
+
+    class PlainProvider(BaseLLMProvider):
+        id = "plain"
+
+        def create_model(self, model_name, config):
+            return Plain(model_name, config)
+
+    assert "Hello" == await registry_of(PlainProvider()).get_model("plain:m").agenerate("hello")
+
+
+@pytest.mark.parametrize("prompt", [None, 3, b"x", [{"role": "user", "content": "x"}]])
+async def test_a_prompt_that_is_no_text_is_refused_before_anything_is_asked(prompt):
+    model = registry_of(CustomProvider()).get_model("custom:v1")
+
+    with pytest.raises(TypeError, match=f"A prompt is a text, not {type(prompt).__name__}"):
+        await model.agenerate(prompt)
+
+    assert [] == model.inner.calls
+
+
+@pytest.mark.parametrize("seconds", ["3", -1, 0])
+async def test_a_timeout_that_is_no_number_of_seconds_is_refused(seconds):
+    with pytest.raises(ConfigurationError, match="a number of seconds above 0"):
+        await registry_of(CustomProvider()).get_model("custom:v1").agenerate("x", timeout=seconds)
+
+
+def test_settings_given_in_code_are_held_against_the_rules_of_the_configuration():
+    with pytest.raises(ConfigurationError, match="temperature: "):
+        registry_of().get_model("echo:m", temperature="hot")
+
+
 async def test_an_answer_that_is_no_text_is_a_typed_error():
     async def nothing(_):
         return None

@@ -33,6 +33,7 @@ def selector_of(llm):
     [
         ({}, "plain"),
         ({"purpose": "default"}, "plain"),
+        ({"purpose": None}, "plain"),
         ({"purpose": "coding"}, "coder"),
         ({"purpose": "Coding"}, "big"),
         ({"purpose": "coding", "override": "echo:mine"}, "mine"),

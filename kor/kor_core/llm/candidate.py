@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from kor_core.errors import ConfigurationError, Problem
 from kor_core.llm.reference import Reference
 from kor_core.settings import ModelSettings, Settings
@@ -102,8 +104,38 @@ def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     if unknown:
         raise ConfigurationError([_unknown(name, names) for name in unknown])
     given = {name: value for name, value in settings.items() if value is not None}
+    _refuse_wrong_values(given)
     extra = given.pop("extra", {})
     return {**given, **extra}
+
+
+def checked_timeout(seconds: object) -> float | None:
+    """Return a deadline given in code.
+
+    Args:
+        seconds: a number above zero, or None for no deadline.
+
+    Raises:
+        ConfigurationError: it is something else.
+
+    >>> checked_timeout(0.5)
+    0.5
+    """
+    if seconds is None or (isinstance(seconds, int | float) and seconds > 0):
+        return seconds
+    raise ConfigurationError([Problem(f"timeout is a number of seconds above 0, not {seconds!r}.")])
+
+
+def _refuse_wrong_values(settings: Mapping[str, Any]) -> None:
+    """Hold what is given in code against the same rules as the configuration."""
+    try:
+        ModelSettings.model_validate({"model": "any", **settings})
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_url=False)
+        problems = [Problem(f"{'.'.join(map(str, each['loc']))}: {each['msg']}.") for each in found]
+    else:
+        return
+    raise ConfigurationError(problems)
 
 
 def _unknown(name: str, names: tuple[str, ...]) -> Problem:

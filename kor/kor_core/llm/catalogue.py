@@ -1,6 +1,7 @@
 """The catalogue: the providers that a container and all its tenants share, by id."""
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from kor_core.errors import RegistrationError
@@ -17,12 +18,20 @@ class Catalogue:
     It depends on the operator's configuration only, so tenants share it.
 
     Args:
-        providers: those that are there from the start.
+        providers: those that are handed in, by their own ids.
+        builtin: those of the bindings, by the names of the bindings: what replaces a binding
+            is taken as it is, whatever it calls itself.
     """
 
-    def __init__(self, providers: Iterable[BaseLLMProvider] = ()) -> None:
+    def __init__(
+        self,
+        providers: Iterable[BaseLLMProvider] = (),
+        builtin: Mapping[str, BaseLLMProvider] = MappingProxyType({}),
+    ) -> None:
         self.providers: Layer[BaseLLMProvider] = Layer()
         self.services: Layer[Any] = Layer()
+        for name, provider in builtin.items():
+            self.providers.add(name, provider)
         for provider in providers:
             register(provider, self.providers, {}, replace=False)
 

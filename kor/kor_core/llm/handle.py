@@ -5,9 +5,10 @@ its deadline.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final, NamedTuple
+from inspect import isawaitable
+from typing import Any, Final, NamedTuple, cast
 
 from kor_core.errors import (
     AllModelsFailedError,
@@ -22,7 +23,9 @@ from kor_core.errors import (
     RealCallsBlockedError,
 )
 from kor_core.llm.base import BaseLLMModel
+from kor_core.llm.candidate import checked_timeout
 from kor_core.llm.reference import Reference
+from kor_core.redaction import redact, secrets_in
 
 __all__ = ["ModelHandle", "Target"]
 
@@ -53,7 +56,7 @@ class Target(NamedTuple):
     async def ask(self, prompt: str, settings: dict[str, Any]) -> str:
         """Answer, or raise an error of KOR."""
         async with self._typed_errors():
-            answer = await self.find().agenerate(prompt, **settings)
+            answer = await _awaited(self.find().agenerate(prompt, **settings))
         return self._checked(answer)
 
     def _checked(self, answer: object) -> str:
@@ -79,8 +82,13 @@ class Target(NamedTuple):
             raise LLMTimeoutError(words, provider=provider, model=model) from error
         except Exception as error:
             # A custom provider may raise anything; callers are promised typed errors.
-            words = f"{type(error).__name__}: {error}"
+            words = redact(f"{type(error).__name__}: {error}", secrets_in(self.config))
             raise ProviderError(words, provider=provider, model=model) from error
+
+
+async def _awaited(answer: object) -> object:
+    """Let a custom model get away with an ``agenerate`` that is not async."""
+    return await cast("Awaitable[object]", answer) if isawaitable(answer) else answer
 
 
 class ModelHandle(BaseLLMModel):
@@ -114,10 +122,14 @@ class ModelHandle(BaseLLMModel):
                 of the whole call; by default the configured one, or none.
 
         Raises:
-            LLMError: of the class that says what happened; nothing else escapes.
+            LLMError: of the class that says what happened; nothing else escapes the provider.
+            TypeError: the prompt is no text.
+            ConfigurationError: the timeout is no number of seconds.
             AllModelsFailedError: several candidates were asked and failed.
         """
-        deadline: float | None = kwargs.pop("timeout", self.config.get("timeout"))
+        if not isinstance(prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users pass anything
+            raise TypeError(f"A prompt is a text, not {type(prompt).__name__}.")
+        deadline = checked_timeout(kwargs.pop("timeout", self.config.get("timeout")))
         limit = asyncio.timeout(deadline)
         try:
             async with limit:

@@ -1,13 +1,14 @@
 """Handles that last: the same object for the same question, without growing for ever."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from threading import Lock
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from kor_core.llm.handle import ModelHandle
+from kor_core.redaction import Secret, is_sequence, is_table
 
-__all__ = ["Lasting"]
+__all__ = ["Lasting", "question"]
 
 # Far more than an application names; a guard against references made of users' input.
 _RECENT: Final = 1024
@@ -15,6 +16,30 @@ _RECENT: Final = 1024
 
 # One for all: it is held for an instant, and one each would be paid by every tenant.
 _remembering: Final = Lock()
+
+
+def question(reference: str | None, settings: Mapping[str, Any]) -> Hashable:
+    """Return what was asked, to remember the answer by: equal for equal values alone.
+
+    Texts in it are :class:`Secret`, since a setting may hold a key and this lives long.
+
+    >>> question("openai:m", {"extra": {"k": [1]}}) == question("openai:m", {"extra": {"k": [1]}})
+    True
+    >>> question("openai:m", {"seed": 1}) == question("openai:m", {"seed": True})
+    False
+    """
+    return reference, _frozen(settings)
+
+
+def _frozen(value: object) -> Hashable:
+    if is_table(value):
+        return frozenset((key, _frozen(item)) for key, item in value.items())
+    if is_sequence(value):
+        return tuple(_frozen(item) for item in value)
+    if isinstance(value, str):
+        return Secret(value)
+    # 1, 1.0 and True are equal, and not the same setting.
+    return type(value), value if isinstance(value, Hashable) else Secret(repr(value))
 
 
 class Lasting:

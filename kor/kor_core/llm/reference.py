@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final, NamedTuple, Self
 
-from kor_core.errors import ProviderNotFoundError
+from kor_core.errors import ConfigurationError, Problem, ProviderNotFoundError
 
 __all__ = ["SEPARATORS", "Reference"]
 
@@ -32,23 +32,28 @@ class Reference(NamedTuple):
             known: ids of the registered providers.
 
         Raises:
-            ProviderNotFoundError: what stands before is no registered provider, or nothing
-                stands behind.
+            ProviderNotFoundError: what stands before is no registered provider.
+            ConfigurationError: nothing stands behind.
+            TypeError: it is no text.
 
         >>> Reference.parse("litellm/ollama/llama3:8b", ["litellm", "openai"])
         Reference(provider='litellm', model='ollama/llama3:8b')
         """
+        if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users pass anything
+            kind = type(text).__name__
+            raise TypeError(f"A reference is a text such as 'openai:gpt-4', not {kind}.")
         known = tuple(known)
         cut = min((at for at in map(text.find, SEPARATORS) if at >= 0), default=len(text))
         provider, model = text[:cut], text[cut + 1 :]
         if provider in known and model:
             return cls(provider, model)
-        raise ProviderNotFoundError(provider, known, _cure(text, provider, model, known))
+        if provider in known:
+            words = f"'{text}' names no model: write '{provider}:<model>'."
+            raise ConfigurationError([Problem(words)])
+        raise ProviderNotFoundError(provider, known, _cure(text, model, known))
 
 
-def _cure(text: str, provider: str, model: str, known: tuple[str, ...]) -> str:
-    if provider in known:
-        return f"The provider is known, and '{text}' names no model: write '{provider}:<model>'."
+def _cure(text: str, model: str, known: tuple[str, ...]) -> str:
     if not model:
         example = known[0] if known else "openai"
         return f"A reference is written 'provider:model', such as '{example}:{text or 'model'}'."

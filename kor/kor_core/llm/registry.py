@@ -19,10 +19,10 @@ from kor_core.llm.candidate import Candidate, refuse_unserved
 from kor_core.llm.catalogue import Catalogue, register
 from kor_core.llm.grants import Grants
 from kor_core.llm.handle import ModelHandle, Target
-from kor_core.llm.lasting import Lasting
+from kor_core.llm.lasting import Lasting, question
 from kor_core.llm.notice import say_offline
 from kor_core.llm.reference import Reference
-from kor_core.redaction import Config, Secret
+from kor_core.redaction import Config, redact, secrets_in
 from kor_core.scope import Layer
 from kor_core.settings import ModelSettings, Settings
 
@@ -108,10 +108,11 @@ class LLMRegistry:
         """
         if not settings:
             return self._handles.get(reference, lambda: self._made(reference, {}))
-        # Secret: what is set may hold a key, and a traceback may show this frame.
-        key = reference, Secret(repr(sorted(settings.items())))
+        # Config: what is set may hold a key, and a traceback may show this frame.
         settings = Config(settings)
-        return self._handles.get(key, lambda: self._made(reference, settings))
+        return self._handles.get(
+            question(reference, settings), lambda: self._made(reference, settings)
+        )
 
     def _made(self, reference: str | None, settings: Mapping[str, Any]) -> ModelHandle:
         if reference is not None:
@@ -236,7 +237,8 @@ class _Inner:
         except KorError:
             raise
         except Exception as error:  # a custom provider may raise anything
-            message = f"create_model() failed: {type(error).__name__}: {error}"
+            words = f"create_model() failed: {type(error).__name__}: {error}"
+            message = redact(words, secrets_in(self._config))
             raise ProviderError(message, provider=name, model=model_name) from error
         return self._checked(made, provider)
 

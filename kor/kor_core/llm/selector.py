@@ -36,12 +36,13 @@ class ModelSelector:
         self._handles = Lasting()
 
     def get_model(
-        self, purpose: str = DEFAULT, *, override: str | BaseLLMModel | None = None
+        self, purpose: str | None = DEFAULT, *, override: str | BaseLLMModel | None = None
     ) -> BaseLLMModel:
         """Return the model for a purpose; the same object each time.
 
         Args:
-            purpose: the name of a ``[llm.purposes.<name>]`` table, or ``"default"``.
+            purpose: the name of a ``[llm.purposes.<name>]`` table, or ``"default"``, which
+                None means too.
             override: a reference or a model that is to serve instead.
 
         Raises:
@@ -51,6 +52,7 @@ class ModelSelector:
             MissingCredentialsError: the provider needs a key and has none.
         """
         if override is None:
+            purpose = DEFAULT if purpose is None else purpose
             found = self._handles.recent.get(purpose)
             return found or self._handles.get(purpose, lambda: self._made(purpose))
         if isinstance(override, BaseLLMModel):
