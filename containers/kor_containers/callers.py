@@ -37,8 +37,6 @@ def _is_own(module: str) -> bool:
 def caller() -> Caller:
     """The nearest caller that is not part of the containers."""
     frame: FrameType = sys._getframe(1)  # noqa: SLF001 # inspect.stack() reads files
-    while frame.f_back is not None:
-        if not _is_own(frame.f_globals.get("__name__", "")):
-            break
+    while frame.f_back is not None and _is_own(frame.f_globals.get("__name__", "")):
         frame = frame.f_back
     return Caller(frame.f_code, frame.f_lineno)

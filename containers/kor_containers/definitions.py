@@ -22,7 +22,6 @@ __all__ = [
     "Container",
     "Definable",
     "Definition",
-    "Inherited",
     "Native",
     "Need",
     "Plain",
@@ -235,13 +234,6 @@ class Container(Definition):
     def edges(self) -> tuple[str, ...]:
         """All that it holds."""
         return self.contents
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Inherited(Definition):
-    """What the parent container has, although the graph would allow an own object."""
-
-    kind: ClassVar[str] = "inherited"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

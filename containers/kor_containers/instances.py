@@ -269,8 +269,8 @@ def _view(space: Space, prefix: str) -> Any:
 
 def _attribute(view: KorInstance, space: Space, name: str) -> Any:
     """An attribute that a derived container's view does not have yet."""
-    made = _NATIVE.get(name)
     declared = space.root.view(view.place()[1])
+    made = _NATIVE["__self__"] if name in declared.__self__.alt_names else _NATIVE.get(name)
     if made is None:
         provider = declared.providers.get(name)
         if provider is None:
@@ -305,7 +305,7 @@ def _container_handle(view: Any) -> providers.Container[Any]:
 
 
 def _all_handles(view: KorInstance, declared: Any) -> dict[str, Any]:
-    return {name: getattr(view, name) for name in declared.providers if name != "__self__"}
+    return {name: getattr(view, name) for name in declared.providers}
 
 
 # The attributes of a DynamicContainer, which a view gets one by one when they are needed.

@@ -15,7 +15,6 @@ from kor_containers.definitions import (
     Constant,
     Container,
     Definition,
-    Inherited,
     Native,
     Recipe,
     Undefined,
@@ -86,6 +85,7 @@ class Level:
         owned: the paths whose objects live here; None for all.
         definitions: what is defined here anew.
         renamed: see `Replacement`.
+        inherited: those of the owned paths whose objects are the parent container's after all.
     """
 
     __slots__ = (
@@ -93,6 +93,7 @@ class Level:
         "definitions",
         "ended",
         "graph",
+        "inherited",
         "owned",
         "owner",
         "renamed",
@@ -108,6 +109,7 @@ class Level:
         owned: frozenset[str] | None,
         definitions: Mapping[str, Definition],
         renamed: Mapping[str, str],
+        inherited: frozenset[str] = frozenset(),
     ) -> None:
         self.owner = owner
         self.under = under
@@ -115,6 +117,7 @@ class Level:
         self.owned = owned
         self.definitions = definitions
         self.renamed = renamed
+        self.inherited = inherited
         self.sources: dict[str, Source] = {}
         self.built: list[Built] = []
         self.ended = False
@@ -129,14 +132,13 @@ class Level:
             if source is not None:
                 return source
             if level.owned is None or path in level.owned:
-                definition = level.definition(path)
-                kind = type(definition)
-                if kind is Alias:
-                    level, path = self, definition.edges[0]
-                elif kind is Inherited:
+                if path in level.inherited:
                     level = level.owner.below()
-                else:
+                    continue
+                definition = level.definition(path)
+                if type(definition) is not Alias:
                     return level.source(path, definition)
+                level, path = self, definition.target
             else:
                 path = level.renamed.get(path, path)
                 level = level.under or level.owner.below()
@@ -148,7 +150,7 @@ class Level:
             if path not in level.owned:
                 path = level.renamed.get(path, path)
                 level = level.under or level.owner.below()
-            elif isinstance(level.definition(path), Inherited):
+            elif path in level.inherited:
                 level = level.owner.below()
             else:
                 break
@@ -197,7 +199,9 @@ class Level:
         """
         self.under, self.graph, self.owned = fresh.under, fresh.graph, fresh.owned
         self.definitions, self.renamed = fresh.definitions, fresh.renamed
-        gone = {p for p in self.sources if p in dropped or p not in (self.owned or ())}
+        self.inherited = fresh.inherited
+        kept = (fresh.owned or frozenset()) - fresh.inherited - dropped
+        gone = self.sources.keys() - kept
         for path in gone:
             del self.sources[path]
         built = [item for item in self.built if item.path in gone]
@@ -224,7 +228,7 @@ class Level:
                 return Cell(self, path, None, self.owner.view(prefix))
             case Undefined():
                 raise definition.error(path)
-            case _:
+            case _:  # pragma: no cover # find() follows aliases and what is inherited
                 raise AssertionError(definition)
 
     def _native(self, path: str, native: Native) -> Source:

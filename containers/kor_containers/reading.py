@@ -215,8 +215,6 @@ def bindings_of(container: Any, prefix: str = "") -> Iterator[tuple[str, AnyProv
     for name, provider in named.items():
         path = prefix + name
         match provider:
-            case providers.Self():
-                continue
             case providers.Container():
                 yield from bindings_of(provider.container, f"{path}.")
             case providers.DependenciesContainer():

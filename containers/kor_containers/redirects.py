@@ -28,9 +28,8 @@ class Redirect(Reference):
 
 
 def redirect(provider: AnyProvider, to: Redirect) -> None:
-    """Make a provider lead elsewhere, unless it does already."""
-    if not any(isinstance(item, Redirect) for item in overridings(provider)):
-        _override(provider, to)
+    """Make a provider lead elsewhere."""
+    _override(provider, to)
 
 
 def unredirect(provider: AnyProvider) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from dependency_injector import providers
 
-from kor_containers.definitions import Constant, Container, Definition, Inherited
+from kor_containers.definitions import Constant, Container, Definition
 from kor_containers.graph import Graph
 from kor_containers.levels import Level, Owner, Replacement
 from kor_containers.reading import Reader
@@ -135,7 +135,7 @@ def as_seen(replacement: Replacement, names: Mapping[str, str | None]) -> Replac
 
 def seen_through(level: Level, path: str) -> str | None:
     """The name by which what lies below a level is seen above it; None if it is hidden."""
-    if path not in level.definitions or isinstance(level.definitions[path], Inherited):
+    if path not in level.definitions:
         return path
     return next((new for new, old in level.renamed.items() if old == path), None)
 

@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol, cast
 from weakref import ref
 
 from kor_containers.callers import Caller, caller
-from kor_containers.definitions import MISSING, Definable, Definition, Inherited
+from kor_containers.definitions import MISSING, Definable
 from kor_containers.flights import current_flight
 from kor_containers.graph import Graph
 from kor_containers.levels import Level, Replacement
@@ -141,8 +141,9 @@ class Space:
     @property
     def top(self) -> Level:
         """What the container is now."""
+        ground = self.ground  # first, as making it may put declared overrides in force
         levels = self.levels
-        return levels[-1][1] if levels else self.ground
+        return levels[-1][1] if levels else ground
 
     @property
     def children(self) -> "list[Space]":
@@ -180,17 +181,10 @@ class Space:
             parent = None if self.parent is None else self.parent.scope()
             scope = Scope(self, parent)
             with self.lock:
-                if self._scope is None:
-                    self._scope = scope
+                self._scope = cast("Scope | None", self._scope) or scope
         return self._scope
 
     # --- resolving ------------------------------------------------------------------------
-
-    def resolve(self, path: str) -> Any:
-        """What a binding gives now, from sync code."""
-        if path not in self.top.graph.edges:
-            raise self.root.unknown([path])
-        return self.give(path, None)
 
     def give(
         self,
@@ -319,39 +313,54 @@ class Space:
 
     def follow(self, override: Override) -> None:
         """Show an ancestor's override, here and in all descendants."""
-        level = self._following(override, self.top)
-        if level is not None:
-            self.levels += ((override, level),)
+        self.levels += ((override, self._following(override, self.top)),)
         self.changed(self.handles)
         for child in self.children:
             child.follow(override)
 
-    def _following(self, override: Override, under: Level) -> Level | None:
-        """The level by which an ancestor's override shows here; None where it is hidden."""
-        names = {path: self._seen(path) for path in override.replacement.paths}
-        visible = as_seen(override.replacement, names)
-        if not visible.paths:
-            return None
+    def _following(self, override: Override, under: Level) -> Level:
+        """The level by which an ancestor's override shows here.
+
+        Where it is hidden the level is empty, and is there for the day it is not.
+        """
+        visible = as_seen(override.replacement, self.names(override))
         graph = replaced_graph(under.graph, visible)
         mine = graph.closure(tuple(self._replaced()))
         affected = graph.closure(visible.paths)
         fresh = (affected | visible.definitions.keys() | visible.renamed.keys()) & mine
+        # What was this container's own is the ancestor's where the override makes it depend
+        # on nothing that is replaced here; and so is what the override itself wraps.
         inherited = {path for path in affected - mine if self._owns(path)}
-        definitions: dict[str, Definition] = dict.fromkeys(inherited, Inherited())
-        definitions |= {p: d for p, d in visible.definitions.items() if p in fresh}
-        renamed = {new: old for new, old in visible.renamed.items() if new in fresh}
-        return Level(self, under, graph, fresh | inherited, definitions, renamed)
+        inherited |= visible.renamed.keys() - mine
+        owned = fresh | inherited
+        definitions, renamed = visible.definitions, visible.renamed
+        return Level(self, under, graph, owned, definitions, renamed, frozenset(inherited))
 
-    def _seen(self, path: str) -> str | None:
-        """The name by which this container sees a binding of its parent; None if replaced."""
+    def names(self, override: Override) -> dict[str, str | None]:
+        """The names by which this container sees what an ancestor's override replaces.
+
+        None stands for what was replaced in between: here, or in a container in between.
+        """
+        if override.owner is self:
+            return {path: path for path in override.replacement.paths}
+        assert self.parent is not None  # noqa: S101 # an ancestor's override came through it
+        return {
+            path: None if name is None else self._seen(name, override)
+            for path, name in self.parent.names(override).items()
+        }
+
+    def _seen(self, path: str, before: Override) -> str | None:
         seen: str | None = path
-        for replacement in self._replacements():
+        for replacement in self._replacements(before):
             seen = None if seen is None else replacement.seen(seen)
         return seen
 
-    def _replacements(self) -> Iterator[Replacement]:
+    def _replacements(self, before: Override | None = None) -> Iterator[Replacement]:
+        """What was replaced in this very container, as long as an override was not there yet."""
         yield self.replacement
         for override, _ in self.levels:
+            if override is before:
+                return
             if override.owner is self:
                 yield override.replacement
 
@@ -401,14 +410,11 @@ class Space:
             changed = {seen for path in changed if (seen := seen_through(old, path)) is not None}
             dropped = old.graph.closure(tuple(sorted(changed)))
             fresh = self._again(other)
-            if fresh is None:
-                built += old.end()
-            else:
-                built += old.settle(fresh, dropped)
-                self.levels += ((other, old),)
+            built += old.settle(fresh, dropped)
+            self.levels += ((other, old),)
         return built
 
-    def _again(self, override: Override) -> Level | None:
+    def _again(self, override: Override) -> Level:
         if override.owner is self:
             return replaced_level(self, self.top, self.top.graph, override.replacement)
         return self._following(override, self.top)

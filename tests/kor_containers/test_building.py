@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from dependency_injector import providers
 
+from kor_containers import sources
 from kor_containers.container import KorContainer
+from kor_containers.definitions import MISSING
+from kor_containers.flights import Flight, take_off
 from kor_containers.providers import Alias, Dependency, Object, Singleton
 from kor_core.errors import ContainerError
 
@@ -105,6 +108,49 @@ def test_a_constructor_may_return_none() -> None:
 def test_an_object_takes_no_arguments(app: Any) -> None:
     with pytest.raises(TypeError):
         app.kernel(1)
+
+
+def test_who_comes_just_after_a_build_ended_takes_its_object(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class App(KorContainer):
+        one = Singleton(list)
+
+    def another_was_quicker(flight: Flight) -> Flight:
+        flight.goal.value = "built meanwhile"  # type: ignore[attr-defined] # the goal is a cell
+        return take_off(flight)
+
+    monkeypatch.setattr(sources, "take_off", another_was_quicker)
+
+    assert App().one() == "built meanwhile"
+    assert asyncio.run(App().one.async_()) == "built meanwhile"
+
+
+async def test_who_waits_for_a_flight_that_landed_goes_on() -> None:
+    flight = Flight(sources.Cell(None, "one", None), None)  # type: ignore[arg-type] # homeless
+    take_off(flight)
+    flight.land(flight.embark())
+
+    await flight.wait_async(None)
+    flight.wait(None)
+
+
+async def test_who_waits_for_a_flight_may_be_cancelled() -> None:
+    flight = Flight(sources.Cell(None, "one", None), None)  # type: ignore[arg-type] # homeless
+    take_off(flight)
+    token = flight.embark()
+    waiter = asyncio.create_task(flight.wait_async(None))
+    await asyncio.sleep(0)
+    waiter.cancel()
+    await asyncio.gather(waiter, return_exceptions=True)
+    flight.land(token)
+    await asyncio.sleep(0)
+
+    assert waiter.cancelled()
+
+
+def test_what_is_missing_says_so() -> None:
+    assert repr(MISSING) == "MISSING"
 
 
 # --- circles ------------------------------------------------------------------------------
@@ -567,6 +613,28 @@ def test_bindings_can_be_added_to_a_living_container(app: Any) -> None:
     with app.llm.openai.override("fake"):
         assert app.added() == ["fake"]
     assert app.derive({"llm.openai": "other"}).added() == ["other"]
+
+
+def test_containers_can_be_added_to_a_living_container(toy: SimpleNamespace, app: Any) -> None:
+    app.more = providers.Container(
+        toy.LLMContainer, operator=1, settings=app.config.settings, transport=2
+    )
+
+    assert app.more.openai().needs == (2,)
+    assert app.derive({"config.settings": "x"}).more.selector().needs[0] == "x"
+    with app.override({"more.openai": "fake"}):
+        assert app.more.catalogue().needs[1] == "fake"
+
+
+def test_a_dependency_may_have_a_provider_by_default() -> None:
+    class App(KorContainer):
+        word = Object("a")
+        need = Dependency(default=word)
+        above = Singleton(list, providers.List(need))
+
+    assert App().above() == ["a"]
+    assert App().derive({"word": "b"}).above() == ["b"]
+    assert list(App.need.related) == [App.word]
 
 
 def test_dependencies_of_a_container_of_containers_are_followed() -> None:

@@ -40,6 +40,15 @@ def test_closing_twice_is_once(toy: SimpleNamespace, app: Any) -> None:
     assert len(toy.log) == 8
 
 
+async def test_a_container_is_a_context_manager(toy: SimpleNamespace) -> None:
+    with toy.App() as app:
+        kernel = app.kernel()
+    assert kernel.closed == 1
+    async with toy.App() as app:
+        kernel = await app.kernel.async_()
+    assert kernel.closed == 1
+
+
 def test_use_after_close_is_a_clear_error(app: Any) -> None:
     child = app.derive({"config.settings": "tenant's"})
     app.kernel()
@@ -206,6 +215,15 @@ def test_a_binding_may_say_how_it_is_closed_or_that_it_is_not() -> None:
     assert kept.closed == []
     assert named.closed == ["mine"]
     assert method == []
+
+
+def test_a_close_that_is_no_method_is_no_closer() -> None:
+    class App(KorContainer):
+        odd = Singleton(SimpleNamespace, close=None)
+
+    app = App()
+    app.odd()
+    app.close()
 
 
 def test_an_async_closer_runs_under_sync_close_too() -> None:
@@ -381,6 +399,26 @@ def test_what_is_built_while_its_override_ends_is_built_again_outside(
     assert parts[0].closed == 1
     assert kernels == [app.kernel()]
     assert isinstance(app.kernel().openai, toy.OpenAI)
+
+
+def test_a_plain_object_built_too_late_is_just_dropped(app: Any) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def slow() -> Any:
+        begun.set()
+        go.wait(10)
+        return object()
+
+    kernels: list[Any] = []
+    factory = providers.Factory(list, providers.List(providers.Singleton(slow)))
+    with app.llm.openai.override(Singleton(list, factory)):
+        thread = threading.Thread(target=lambda: kernels.append(app.kernel()))
+        thread.start()
+        begun.wait(10)
+    go.set()
+    thread.join()
+
+    assert kernels == [app.kernel()]
 
 
 async def test_an_async_build_that_outlives_its_override_is_built_again(app: Any) -> None:

@@ -1,5 +1,6 @@
 """A derived container owns what it replaces and what depends on that, and shares the rest."""
 
+import copy
 import gc
 import weakref
 from types import SimpleNamespace
@@ -271,6 +272,31 @@ def test_native_bindings_derive() -> None:
     assert app.derive({"other": 1}).single() is single
 
 
+def test_what_is_one_object_takes_no_arguments() -> None:
+    child = Native().derive({"settings": {}})
+    with pytest.raises(TypeError, match="takes no arguments"):
+        child.single(1)
+
+
+def test_a_native_singleton_with_attributes_stays_what_it_is() -> None:
+    class Thing:
+        word = ""
+
+    single = providers.Singleton(Thing)
+    single.add_attributes(word="set")
+    app = Native().derive({"single": single})
+
+    assert app.above()["single"].word == "set"
+    assert app.above()["single"] is app.single()
+
+
+def test_a_copy_of_a_container_stands_alone(app: Any) -> None:
+    copied = copy.deepcopy(app.llm())
+    child = copied.derive({"operator": 1, "settings": 2, "transport": 3})
+
+    assert child.selector().needs[0] == 2
+
+
 def test_native_bindings_can_be_replaced() -> None:
     app = Native()
     child = app.derive({"single": "fake", "factory": providers.Factory(dict, app.settings)})
@@ -323,8 +349,8 @@ def test_a_container_can_be_injected_whole() -> None:
     class App(KorContainer):
         inner = providers.Container(Inner)
         reader = Singleton(lambda inner: inner.word(), inner)
-        __self__ = providers.Self()
-        me = Singleton(lambda app: app, __self__)
+        itself = providers.Self()
+        me = Singleton(lambda app: app, itself)
 
     app = App()
     child = app.derive({"inner.word": "b"})
@@ -333,6 +359,7 @@ def test_a_container_can_be_injected_whole() -> None:
     assert child.reader() == "b"
     assert app.me() is app
     assert child.me() is child
+    assert child.itself() is child
 
 
 def test_a_foreign_container_is_handed_over_as_it_is() -> None:

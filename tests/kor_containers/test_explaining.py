@@ -101,6 +101,13 @@ def test_natives_containers_and_what_is_not_bound_are_explained() -> None:
     assert "need: bound to nothing" in str(app.why("whole"))
 
 
+def test_what_an_override_makes_independent_is_shown_as_the_parents(app: Any) -> None:
+    child = app.derive({"config.settings": "tenant's"})
+    with app.llm.registry.override("fixed"):
+        assert child.why("llm.registry").owner == "a parent"
+    assert child.why("llm.registry").owner == "this container"
+
+
 def test_a_sub_container_explains_with_its_own_paths(app: Any) -> None:
     assert app.llm().why("openai").path == "llm.openai"
 

@@ -502,6 +502,22 @@ def test_a_native_binding_overridden_by_path_is_coherent_and_keeps_its_own_overr
     assert app.factory() == {}
 
 
+def test_native_overrides_made_inside_a_block_are_read(app: Any) -> None:
+    class App(KorContainer):
+        word = Object("a")
+        factory = providers.Factory(list, providers.List(word))
+        other = providers.Factory(dict)
+
+    app = App()
+    with app.word.override("b"):
+        app.other.override(providers.Factory(list, providers.List(app.word)))
+        child = app.derive({"word": "c"})
+        assert child.other() == ["c"]
+        assert child.factory() == ["c"]
+        assert app.factory() == ["b"]
+    assert app.factory() == ["a"]
+
+
 def test_a_native_binding_may_be_wrapped() -> None:
     class App(KorContainer):
         factory = providers.Factory(dict)
@@ -631,6 +647,35 @@ def test_our_bindings_work_in_a_native_container() -> None:
     assert app.words() == ["a"]
     assert app.words() is app.words()
     assert App(word="b").words() == ["b"]
+
+
+def test_overrides_declared_on_loose_bindings_hold() -> None:
+    """Outside a container, in one that is handed the binding, and in one that derives it."""
+    inner = Singleton(list)
+    inner.override("fake")
+    outer = Singleton(dict, inner=inner)
+
+    class App(KorContainer):
+        word = Object("a")
+        above = Singleton(dict, word=word)
+
+    copied = App(above=Singleton(dict, nested=outer))
+    derived = App().derive({"word": inner})
+
+    assert copied.above() == {"nested": {"inner": "fake"}}
+    assert derived.above() == {"word": "fake"}
+    assert outer() == {"inner": "fake"}
+    inner.reset_override()
+    assert outer() == {"inner": []}
+
+
+def test_a_binding_of_a_living_child_can_be_used_in_a_native_container(app: Any) -> None:
+    child = app.derive({"config.settings": "x"})
+
+    class Native(containers.DeclarativeContainer):
+        above = providers.Factory(list, providers.List(child.kernel))
+
+    assert Native().above() == [child.kernel()]
 
 
 # --- threads ------------------------------------------------------------------------------
