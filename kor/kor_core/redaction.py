@@ -28,11 +28,37 @@ MASK: Final = "**********"
 # would garble a message and still reveal the secret by its absence.
 _SHORTEST_SEARCHED: Final = 4
 
-_SECRET_NAME: Final = re.compile(
-    r"(^|[_\-.])(api[_-]?key|key|keys|token|tokens|secret|secrets|password|passwd|passphrase|"
-    r"credential|credentials|authorization|auth|cookie|cookies|headers?|cert|private)($|[_\-.])",
-    re.IGNORECASE,
+_SECRET_WORDS: Final = frozenset(
+    [
+        "apikey",
+        "auth",
+        "authorization",
+        "bearer",
+        "cert",
+        "cookie",
+        "cookies",
+        "credential",
+        "credentials",
+        "dsn",
+        "header",
+        "headers",
+        "jwt",
+        "key",
+        "keys",
+        "passphrase",
+        "passwd",
+        "password",
+        "private",
+        "pwd",
+        "secret",
+        "secrets",
+        "sig",
+        "signature",
+        "token",
+        "tokens",
+    ]
 )
+_WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 class Secret(str):
@@ -86,12 +112,13 @@ class Config(dict[str, Any]):
 def is_secret_name(name: str) -> bool:
     """Say whether a setting of this name is masked.
 
-    >>> [is_secret_name(n) for n in ("api_key", "extra_headers", "aws_secret_access_key")]
-    [True, True, True]
+    >>> [is_secret_name(n) for n in ("api_key", "extra_headers", "accessToken", "password1")]
+    [True, True, True, True]
     >>> [is_secret_name(n) for n in ("max_tokens", "temperature", "monkey")]
     [False, False, False]
     """
-    return name not in _COUNTS and _SECRET_NAME.search(name) is not None
+    words = {word.lower() for word in _WORD.findall(name)}
+    return name not in _COUNTS and not words.isdisjoint(_SECRET_WORDS)
 
 
 # Named like secrets, but numbers of tokens.

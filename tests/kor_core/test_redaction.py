@@ -39,6 +39,10 @@ def test_a_secret_refuses_to_be_pickled():
         Config({"nested": {"deep": [{"aws_secret_access_key": PLANTED}]}}),
         Config({"tokens": [PLANTED, {"a": PLANTED}]}),
         Config({"x": ({"password": PLANTED},)}),
+        *(
+            Config({name: PLANTED})
+            for name in ("accessToken", "APIKey", "x-sig", "jwt", "api_key2")
+        ),
     ],
 )
 def test_a_config_masks_secrets_by_name_at_any_depth(config):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from kor_core.errors import Problem
+from kor_core.settings import toml
 from kor_core.settings.provenance import Sourced
 from kor_core.settings.toml import parsed_toml, read_toml
 
@@ -162,3 +163,16 @@ def test_a_path_that_no_file_can_have_is_a_problem():
 
 def test_a_missing_file_is_none(tmp_path: Path):
     assert read_toml(tmp_path / "config.toml") is None
+
+
+def test_a_value_of_thousands_of_lines_costs_lines_not_minutes(monkeypatch):
+    parsed = []
+    real = toml.tomllib.loads
+    monkeypatch.setattr(toml.tomllib, "loads", lambda text: parsed.append(len(text)) or real(text))
+    text = "before = 0\na = [\n" + "1,\n" * 2000 + "]\nb = 1\n"
+
+    found = parsed_toml(text, "f.toml")
+
+    assert 1 == found.data["b"]
+    assert ("f.toml:1", "f.toml") == (found.origin(("before",)), found.origin(("b",)))
+    assert sum(parsed) < 100 * len(text)

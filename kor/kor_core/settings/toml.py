@@ -11,6 +11,9 @@ from kor_core.settings.provenance import KeyPath, Sourced, paths_of, too_deep
 
 __all__ = ["parsed_toml", "read_toml"]
 
+# How many times its own length a document is parsed to find its lines.
+_EFFORT: Final = 50
+
 _POSITION: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -61,8 +64,8 @@ def parsed_toml(text: str, name: str) -> Sourced | Problem:
         return _syntax_error(error, text, name)
     if too_deep(data):
         return Problem("Tables or lists are nested too deeply.", name)
-    origins = {path: f"{name}:{line}" for path, line in _lines(text).items()}
-    return Sourced(data, origins)
+    lines = {path: f"{name}:{line}" for path, line in _lines(text).items()}
+    return Sourced(data, {**dict.fromkeys(paths_of(data), name), **lines})
 
 
 def _syntax_error(error: ValueError, text: str, name: str) -> Problem:
@@ -94,11 +97,15 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
     """Yield each statement of a valid document with its line.
 
     A statement ends with the first line at which it can be parsed: tomllib says where
-    strings and lists over several lines end.
+    strings and lists over several lines end. Where that takes too long, on a value of
+    thousands of lines, the rest goes without lines.
     """
-    start, pending = 1, ""
+    start, pending, parsed = 1, "", 0
     for number, line in enumerate(text.split("\n"), 1):
         pending += line
+        parsed += len(pending)
+        if parsed > _EFFORT * len(text):
+            return
         if _parses(pending):
             yield start, pending
             start, pending = number + 1, ""
