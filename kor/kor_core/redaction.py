@@ -29,34 +29,12 @@ MASK: Final = "**********"
 _SHORTEST_SEARCHED: Final = 4
 
 _SECRET_WORDS: Final = frozenset(
-    [
-        "apikey",
-        "auth",
-        "authorization",
-        "bearer",
-        "cert",
-        "cookie",
-        "cookies",
-        "credential",
-        "credentials",
-        "dsn",
-        "header",
-        "headers",
-        "jwt",
-        "key",
-        "keys",
-        "passphrase",
-        "passwd",
-        "password",
-        "private",
-        "pwd",
-        "secret",
-        "secrets",
-        "sig",
-        "signature",
-        "token",
-        "tokens",
-    ]
+    (
+        *("apikey", "auth", "authorization", "bearer", "cert", "cookie", "cookies"),
+        *("credential", "credentials", "dsn", "header", "headers", "jwt", "key", "keys"),
+        *("passphrase", "passwd", "password", "private", "pwd", "secret", "secrets"),
+        *("sig", "signature", "token", "tokens"),
+    )
 )
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 

@@ -162,7 +162,9 @@ def test_the_interpreter_exits_cleanly_after_a_sync_call(end):
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_during_a_sync_call_ends_it():
     code = (
-        "import asyncio\n"
+        "import asyncio, signal\n"
+        # Under a runner in the background SIGINT is ignored, and children inherit that.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from kor_core.llm.runner import run\n"
         "async def hang():\n"
         "    print('started', flush=True)\n"
