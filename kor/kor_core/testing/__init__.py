@@ -1,7 +1,7 @@
 """Doubles, an upstream and a conformance kit for applications and plugins that use KOR.
 
-The doubles need nothing; :class:`Upstream` needs the extra: ``pip install 'kor-sdk[testing]'``.
-Its faults are in :mod:`kor_core.testing.faults`.
+The doubles need nothing; :class:`Upstream` needs the extra: ``pip install 'kor-sdk[testing]'``,
+or from a clone ``pip install '.[testing]'``. Its faults are in :mod:`kor_core.testing.faults`.
 """
 
 from kor_core.llm.echo import EchoProvider

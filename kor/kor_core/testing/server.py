@@ -147,7 +147,7 @@ def _require_parser() -> None:
     except ImportError as error:
         raise KorError(
             "A server for tests needs the package h11. Install the extra: "
-            "pip install 'kor-sdk[testing]'."
+            "pip install 'kor-sdk[testing]', or from a clone: pip install '.[testing]'."
         ) from error
 
 
