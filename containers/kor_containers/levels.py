@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from threading import RLock
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from kor_containers.definitions import (
     Alias,
@@ -75,6 +75,9 @@ class Owner(Protocol):
         ...
 
 
+_NOTHING: Final[frozenset[str]] = frozenset()
+
+
 class Level:
     """What one container, or one override in it, replaces and owns.
 
@@ -85,13 +88,15 @@ class Level:
         owned: the paths whose objects live here; None for all.
         definitions: what is defined here anew.
         renamed: see `Replacement`.
-        inherited: those of the owned paths whose objects are the parent container's after all.
+        inherited: where the level shows an ancestor's override: those of the owned paths whose
+            objects are the parent container's after all. None for levels of other kinds.
     """
 
     __slots__ = (
         "built",
         "definitions",
         "ended",
+        "follows",
         "graph",
         "inherited",
         "owned",
@@ -109,7 +114,7 @@ class Level:
         owned: frozenset[str] | None,
         definitions: Mapping[str, Definition],
         renamed: Mapping[str, str],
-        inherited: frozenset[str] = frozenset(),
+        inherited: frozenset[str] | None = None,
     ) -> None:
         self.owner = owner
         self.under = under
@@ -117,7 +122,8 @@ class Level:
         self.owned = owned
         self.definitions = definitions
         self.renamed = renamed
-        self.inherited = inherited
+        self.follows = inherited is not None
+        self.inherited = inherited or _NOTHING
         self.sources: dict[str, Source] = {}
         self.built: list[Built] = []
         self.ended = False
@@ -133,6 +139,7 @@ class Level:
                 return source
             if level.owned is None or path in level.owned:
                 if path in level.inherited:
+                    path = level.parents_name(path)
                     level = level.owner.below()
                     continue
                 definition = level.definition(path)
@@ -151,10 +158,31 @@ class Level:
                 path = level.renamed.get(path, path)
                 level = level.under or level.owner.below()
             elif path in level.inherited:
+                path = level.parents_name(path)
                 level = level.owner.below()
             else:
                 break
         return level, path
+
+    def is_owned(self, path: str) -> bool:
+        """Whether an object lives in this container, on this level or on one below."""
+        level: Level | None = self
+        while level is not None:
+            if level.owned is None or path in level.owned:
+                return path not in level.inherited
+            path = level.renamed.get(path, path)
+            level = level.under
+        return False
+
+    def parents_name(self, path: str) -> str:
+        """The name that a path has in the parent container."""
+        level: Level | None = self
+        while level is not None:
+            # A level that follows the parent has the parent's names.
+            if not level.follows:
+                path = level.renamed.get(path, path)
+            level = level.under
+        return path
 
     def definition(self, path: str) -> Definition:
         """How the binding is defined for this level."""

@@ -330,7 +330,7 @@ class Space:
         fresh = (affected | visible.definitions.keys() | visible.renamed.keys()) & mine
         # What was this container's own is the ancestor's where the override makes it depend
         # on nothing that is replaced here; and so is what the override itself wraps.
-        inherited = {path for path in affected - mine if self._owns(path)}
+        inherited = {path for path in affected - mine if under.is_owned(path)}
         inherited |= visible.renamed.keys() - mine
         owned = fresh | inherited
         definitions, renamed = visible.definitions, visible.renamed
@@ -364,13 +364,13 @@ class Space:
             if override.owner is self:
                 yield override.replacement
 
-    def _replaced(self) -> Iterator[str]:
+    def _replaced(self) -> list[str]:
+        """What was replaced in this very container, by the names that it has now."""
+        names: list[str] = []
         for replacement in self._replacements():
-            yield from replacement.definitions
-
-    def _owns(self, path: str) -> bool:
-        levels = [self.ground, *(level for _, level in self.levels)]
-        return any(level.owned is None or path in level.owned for level in levels)
+            names = [seen for name in names if (seen := replacement.seen(name)) is not None]
+            names += replacement.definitions
+        return names
 
     def overrides_of(self, path: str) -> list[Override]:
         """The overrides of a binding in force here, the last one last."""
