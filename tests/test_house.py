@@ -71,6 +71,22 @@ def test_ci_fails_when_a_command_of_the_readme_fails(tmp_path: Path):
     assert 0 != subprocess.run([script], check=False, capture_output=True).returncode
 
 
+def test_code_of_the_pages_runs_where_it_is_pasted_into_a_file():
+    """No ``await`` outside a function; only the page that was asked for word by word has one."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    pages.remove(ROOT / "docs" / "custom-llm-integration.md")
+    pasted = {
+        page.name: re.findall(
+            r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        )
+        for page in pages
+    }
+
+    assert pasted["README.md"]
+    for name, blocks in pasted.items():
+        compile("\n".join(blocks), name, "exec")
+
+
 @pytest.mark.parametrize("root", ["kor", "containers"])
 def test_every_example_in_a_docstring_is_run(root: str, pytestconfig: pytest.Config):
     """At any depth: in the patterns that choose them ``**`` matches one folder only."""
