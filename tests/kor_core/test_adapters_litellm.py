@@ -13,6 +13,7 @@ import pytest
 
 from kor_core import errors
 from kor_core.adapters.litellm import LiteLLMProvider
+from kor_core.adapters.litellm_sdk import _internal_call
 from kor_core.adapters.litellm_vendors import VENDORS, qualified, vendor_of
 from kor_core.adapters.network import Transport
 from kor_core.interception import everywhere
@@ -357,6 +358,22 @@ async def test_the_applications_callbacks_and_cache_are_given_nothing(
 
     assert 4 == len(upstream.requests)
     assert [] == seen
+
+
+@needs_litellm
+async def test_a_litellm_without_a_mark_for_internal_calls_serves_too(
+    upstream: Upstream, provider: LiteLLMProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = provider.create_model("claude-3-opus", {"base_url": upstream.url})
+    await model.agenerate("warm up")  # as it is, so that the import is complete
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "litellm._internal_context", None)
+        mark = _internal_call()
+
+    token = mark.set(True)
+    mark.reset(token)
+
+    assert mark.get() is False
 
 
 @needs_litellm

@@ -15,7 +15,7 @@ from kor_core import errors
 from kor_core.adapters.network import Transport
 from kor_core.adapters.openai import OpenAIProvider
 from kor_core.adapters.proxies import Proxies
-from kor_core.interception import beyond_loopback, everywhere
+from kor_core.interception import beyond_loopback, everywhere, intercepted
 from kor_core.llm.base import BaseLLMModel
 from kor_core.settings import NetworkSettings
 from kor_core.testing import Upstream, faults
@@ -173,6 +173,12 @@ def test_no_proxy_means_what_it_means_to_httpx(
 # --- certificates ---------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def no_certificates_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def authority() -> trustme.CA:
     return trustme.CA()
@@ -231,6 +237,22 @@ def test_the_environments_bundle_counts_unless_switched_off(
     assert "Hello!" == answer_of(model_at(secure))
     with pytest.raises(errors.LLMConnectionError):
         answer_of(model_at(secure, trust_env=False))
+
+
+def test_the_environments_folder_of_certificates_counts_too(
+    secure: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+
+    with pytest.raises(errors.LLMConnectionError, match="not trusted"):
+        answer_of(model_at(secure))
+
+
+def test_a_proxy_that_refuses_the_tunnel_is_named(secure: Upstream, bundle: Path) -> None:
+    with ForwardProxy(user="kor", password="right") as proxy:
+        model = model_at(secure, ca_bundle=bundle, proxy=proxy.url)
+        with pytest.raises(errors.LLMConnectionError, match=r"407.*proxy in \[network\]"):
+            answer_of(model)
 
 
 def test_tls_goes_through_the_proxy_as_a_tunnel(secure: Upstream, bundle: Path) -> None:
@@ -414,6 +436,23 @@ def test_a_block_holds_inside_its_with_and_for_this_transport_alone(upstream: Up
         other.check(upstream.url)
 
     mine.check(upstream.url)
+
+
+class Standin:
+    """Answers in place of the network, and is asked for the wire of each call."""
+
+    def wire(self, onward: Any) -> Any:
+        raise errors.KernelError("answered in place of the network")
+
+
+def test_what_stands_in_for_the_network_decides_for_itself_what_to_block() -> None:
+    transport = Transport(NetworkSettings(), blocked=everywhere)
+
+    with intercepted(Standin()):
+        transport.check("https://api.openai.com/v1")
+
+    with pytest.raises(errors.RealCallsBlockedError):
+        transport.check("https://api.openai.com/v1")
 
 
 @pytest.mark.parametrize(

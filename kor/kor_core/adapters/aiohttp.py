@@ -15,6 +15,7 @@ from yarl import URL
 from kor_core.adapters.exchange import Exchange, Failure, Fault
 from kor_core.adapters.proxies import Proxies
 from kor_core.adapters.sessions import Connector, Session, Sessions
+from kor_core.redaction import Secret
 from kor_core.settings import NetworkSettings
 
 __all__ = ["Answer", "Broken", "Wire"]
@@ -113,10 +114,12 @@ class Wire:
     async def _request(
         self, session: Session, method: str, url: str, headers: Headers, body: bytes
     ) -> aiohttp.ClientResponse:
-        fields = [(name.decode("ascii"), value.decode("latin-1")) for name, value in headers]
+        fields = [
+            (name.decode("ascii"), Secret(value.decode("latin-1"))) for name, value in headers
+        ]
         if session.active > self._settings.max_keepalive_connections:
             fields = [field for field in fields if field[0].lower() != "connection"]
-            fields.append(("Connection", "close"))
+            fields.append(("Connection", Secret("close")))
         stall = asyncio.timeout(None)
         data = body if len(body) <= _PIECE else self._in_pieces(body, stall)
         try:
@@ -141,19 +144,21 @@ class Wire:
             yield body[start : start + _PIECE]
         stall.reschedule(None)
 
-    def _open(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=Connector(
-                ssl=self._context,
-                limit=self._settings.max_connections,
-                keepalive_timeout=self._settings.keepalive_expiry,
-            ),
+    def _open(self) -> tuple[aiohttp.ClientSession, Connector]:
+        pool = Connector(
+            ssl=self._context,
+            limit=self._settings.max_connections,
+            keepalive_timeout=self._settings.keepalive_expiry,
+        )
+        client = aiohttp.ClientSession(
+            connector=pool,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=self._timeout,
             auto_decompress=False,  # the SDK's own client decodes
             skip_auto_headers=_AUTOMATIC,
             trust_env=False,  # proxies are decided above; ~/.netrc is nobody's key here
         )
+        return client, pool
 
 
 class _StalledError(TimeoutError):

@@ -9,9 +9,7 @@ from typing import Any, Final
 __all__ = ["load"]
 
 _lock: Final = Lock()
-_loaded: Final[dict[str, Any]] = {}
-# Apart from what is loaded: a future holds on to the loops that waited for it.
-_loading: Final[dict[str, Future[None]]] = {}
+_loads: Final[dict[str, Future[Any]]] = {}
 
 
 async def load(name: str, importing: Callable[[], Any]) -> Any:
@@ -23,18 +21,13 @@ async def load(name: str, importing: Callable[[], Any]) -> Any:
         name: of what is imported; however many ask at once, it is imported once.
         importing: imports it. When it fails, the next who asks tries again.
     """
-    if name not in _loaded:
-        with _lock:
-            future = _loading.get(name)
-            if future is None and name not in _loaded:
-                future = _started(name, importing)
-        if future is not None:
-            await asyncio.wrap_future(future)
-    return _loaded[name]
+    with _lock:
+        future = _loads.get(name) or _started(name, importing)
+    return future.result() if future.done() else await asyncio.wrap_future(future)
 
 
-def _started(name: str, importing: Callable[[], Any]) -> Future[None]:
-    future = _loading[name] = Future[None]()
+def _started(name: str, importing: Callable[[], Any]) -> Future[Any]:
+    future = _loads[name] = Future[Any]()
     future.set_running_or_notify_cancel()  # a caller that is cancelled harms nobody
     work = Thread(
         target=_import, args=(name, future, importing), name=f"kor-import-{name}", daemon=True
@@ -43,17 +36,21 @@ def _started(name: str, importing: Callable[[], Any]) -> Future[None]:
     return future
 
 
-def _import(name: str, future: Future[None], importing: Callable[[], Any]) -> None:
+def _import(name: str, future: Future[Any], importing: Callable[[], Any]) -> None:
     try:
-        _loaded[name] = importing()
+        result = importing()
     except BaseException as error:  # noqa: BLE001  # handed to whoever waits
-        _forget(name)
+        with _lock:
+            del _loads[name]
         future.set_exception(error)
     else:
-        _forget(name)
-        future.set_result(None)
+        with _lock:
+            # A new one: a future that was waited for holds on to the loops of those who did.
+            _loads[name] = _finished(result)
+        future.set_result(result)
 
 
-def _forget(name: str) -> None:
-    with _lock:
-        del _loading[name]
+def _finished(result: Any) -> Future[Any]:
+    future = Future[Any]()
+    future.set_result(result)
+    return future

@@ -28,16 +28,19 @@ class Session:
     """The session of one loop.
 
     Args:
-        client: the pool, without cookies, proxies of its own, or redirects.
-        loop: the loop it belongs to.
+        client: sends over the pool, without cookies, proxies of its own, or redirects.
+        pool: the connections.
+        loop: the loop they belong to.
     """
 
-    def __init__(self, client: aiohttp.ClientSession, loop: AbstractEventLoop) -> None:
+    def __init__(
+        self, client: aiohttp.ClientSession, pool: Connector, loop: AbstractEventLoop
+    ) -> None:
         self.client = client
         self.loop = loop
         self.active = 0
         self._lifetime = self._until_the_loop_ends()
-        self._abandoned = finalize(self, _abandon, client, loop)
+        self._abandoned = finalize(self, _abandon, client, pool, loop)
 
     @property
     def ended(self) -> bool:
@@ -69,24 +72,21 @@ class Session:
             await self.client.close()
 
 
-def _abandon(client: aiohttp.ClientSession, loop: AbstractEventLoop) -> None:
+def _abandon(client: aiohttp.ClientSession, pool: Connector, loop: AbstractEventLoop) -> None:
     """Close the connections in their loop, as soon as it runs, if it ever does."""
-    connector = client.connector
     client.detach()  # aiohttp reports a session that is dropped with its pool still in it
-    if connector is None:
-        return
     with suppress(RuntimeError):  # the loop is closed already
-        loop.call_soon_threadsafe(_close_in, loop, connector)
+        loop.call_soon_threadsafe(_close_in, loop, pool)
 
 
-def _close_in(loop: AbstractEventLoop, connector: aiohttp.BaseConnector) -> None:
-    task = loop.create_task(_closed(connector))
+def _close_in(loop: AbstractEventLoop, pool: Connector) -> None:
+    task = loop.create_task(_closed(pool))
     _closing.add(task)  # a loop itself holds its tasks but weakly
     task.add_done_callback(_closing.discard)
 
 
-async def _closed(connector: aiohttp.BaseConnector) -> None:
-    await connector.close()
+async def _closed(pool: Connector) -> None:
+    await pool.close()
 
 
 _closing: Final[set[asyncio.Task[None]]] = set()
@@ -96,10 +96,10 @@ class Sessions:
     """The sessions by loop. Sessions of loops that have ended are dropped.
 
     Args:
-        open_client: makes an aiohttp session for the running loop.
+        open_client: makes an aiohttp session, and the pool in it, for the running loop.
     """
 
-    def __init__(self, open_client: Callable[[], aiohttp.ClientSession]) -> None:
+    def __init__(self, open_client: Callable[[], tuple[aiohttp.ClientSession, Connector]]) -> None:
         self._open_client = open_client
         self._by_loop: dict[AbstractEventLoop, Session] = {}
         self._lock = Lock()
@@ -110,7 +110,7 @@ class Sessions:
         session = self._by_loop.get(loop)
         if session is None or session.client.closed:
             self._drop_ended()
-            session = Session(self._open_client(), loop)
+            session = Session(*self._open_client(), loop)
             with self._lock:
                 self._by_loop[loop] = session
             await session.attach()
