@@ -38,8 +38,12 @@ def _frozen(value: object) -> Hashable:
         return tuple(_frozen(item) for item in value)
     if isinstance(value, str):
         return Secret(value)
-    # 1, 1.0 and True are equal, and not the same setting.
-    return type(value), value if isinstance(value, Hashable) else Secret(repr(value))
+    try:
+        hash(value)
+    except TypeError:
+        value = Secret(repr(value))
+    # With its type: 1, 1.0 and True are equal, and not the same setting.
+    return type(value), value
 
 
 class Lasting:
