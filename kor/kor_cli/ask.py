@@ -3,39 +3,45 @@
 import argparse
 import sys
 
+from kor_cli.output import write
 from kor_containers import create_container
 
 __all__ = ["ask"]
 
 
 def ask(options: argparse.Namespace) -> int:
-    """Print a model's answer to the prompt of the command line, or else of stdin."""
+    """Print a model's answer to the prompt of the command line, of stdin, or of both."""
     prompt = _prompt(options)
     with create_container(options.config).kernel() as kernel:
         model = kernel.model_selector.get_model(options.purpose, override=options.model)
-        _write(model.generate(prompt))
+        write(model.generate(prompt))
     return 0
-
-
-def _write(answer: str) -> None:
-    # A terminal that lacks a character shows its escape: an answer is not lost for an emoji.
-    encoding = sys.stdout.encoding
-    print(answer.encode(encoding, errors="backslashreplace").decode(encoding))
 
 
 def _prompt(options: argparse.Namespace) -> str:
     parser: argparse.ArgumentParser = options.parser
     given: str | None = options.prompt
-    if given is None and sys.stdin.isatty():
-        parser.error('there is no prompt: kor ask "Hello!"')
-    prompt = _piped(parser) if given in {None, "-"} else given
-    if not prompt or not prompt.strip():
+    if given is not None and not given.strip():
         parser.error("the prompt is empty")
-    return prompt
+    if given is None and _is_terminal():
+        parser.error('there is no prompt: kor ask "Hello!"')
+    if given in {None, "-"}:
+        return _piped(parser) or parser.error("nothing came on stdin")
+    # What is piped is meant for the model as well: dropping it would answer something else.
+    parts = [given, "" if _is_terminal() else _piped(parser)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()  # pyright: ignore[reportUnnecessaryComparison]  # so under `<&-`
 
 
 def _piped(parser: argparse.ArgumentParser) -> str:
+    """Return what stands on stdin; empty where that is nothing but blanks."""
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]  # see above
+        return ""
     try:
-        return sys.stdin.buffer.read().decode("utf-8").rstrip("\n")
+        text = sys.stdin.buffer.read().decode("utf-8").rstrip("\n")
     except UnicodeDecodeError as error:
         parser.error(f"the prompt on stdin is not UTF-8: {error}")
+    return text if text.strip() else ""

@@ -1,22 +1,30 @@
 """``kor check``: everything that can be known of a configuration without a call."""
 
 import argparse
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
 
-from kor_cli.failure import MISCONFIGURED
+from kor_cli.failure import MISCONFIGURED, worded
+from kor_cli.output import write
 from kor_containers import ApplicationContainer, load_settings
 from kor_core.adapters.litellm import LiteLLMModel
-from kor_core.adapters.litellm_vendors import qualified
-from kor_core.errors import KorError, ProviderNotFoundError
+from kor_core.adapters.litellm_vendors import VENDORS, qualified, vendor_of
+from kor_core.errors import ConfigurationError, KorError, Problem, ProviderNotFoundError
 from kor_core.llm.base import BaseLLMModel
 from kor_core.llm.handle import ModelHandle
+from kor_core.llm.reference import SEPARATORS
 from kor_core.llm.registry import LLMRegistry
 from kor_core.llm.selector import ModelSelector
+from kor_core.plugin import plugin_names
 from kor_core.settings import Settings
-from kor_core.suggestions import listed
+from kor_core.suggestions import listed, nearest
 
 __all__ = ["Finding", "check", "findings"]
+
+_LINE: Final = re.compile(r":\d+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +34,15 @@ class Finding:
     Args:
         subject: what it is, such as ``purpose coding``.
         text: what was found: the model that serves, or what is wrong.
-        wrong: whether the configuration has to be mended.
+        mark: ``wrong`` is to be mended, ``note`` may be meant so.
     """
 
     subject: str
     text: str
-    wrong: bool = False
+    mark: Literal["ok", "note", "wrong"] = "ok"
 
     def __str__(self) -> str:
-        mark = "wrong" if self.wrong else "ok"
-        return f"{mark:<6} {self.subject}: {self.text}"
+        return f"{self.mark:<6} {self.subject}: {self.text}"
 
 
 def check(options: argparse.Namespace) -> int:
@@ -44,9 +51,8 @@ def check(options: argparse.Namespace) -> int:
     # create_container() would stop at the first wrong names; here all is to be found at once.
     with ApplicationContainer() as bare, bare.derive({"config.operator": settings}) as app:
         found = list(findings(settings, app.llm().registry(), app.llm().selector()))
-    for finding in found:
-        print(finding)
-    return MISCONFIGURED if any(finding.wrong for finding in found) else 0
+    write("\n".join(map(str, found)))
+    return MISCONFIGURED if any(finding.mark == "wrong" for finding in found) else 0
 
 
 def findings(
@@ -56,28 +62,78 @@ def findings(
 
     That a registry could be built says already that files, values and plugins are right.
     """
+    yield from _sources(settings)
     yield Finding("providers", listed(registry.providers))
-    for problem in settings.problems_with_providers(registry.providers):
-        yield Finding("names", str(problem), wrong=True)
+    for problem in dict.fromkeys([*_names(settings, registry), *_plugins(settings)]):
+        yield Finding("names", worded(str(problem)), "wrong")
     if settings.llm.default is None:
         # An error only for those who ask for it, which an application may never do.
-        yield Finding("purpose default", "none is configured")
+        words = "none is configured; `kor ask` needs --purpose or --model, or add [llm.default]"
+        yield Finding("purpose default", words, "note")
     else:
         yield from _served(selector, "default")
     for purpose in settings.llm.purposes:
         yield from _served(selector, purpose)
+        yield from _verbatim(settings, purpose, registry.providers)
+
+
+# --- what was read ------------------------------------------------------------------------
+
+
+def _sources(settings: Settings) -> Iterator[Finding]:
+    places = [_LINE.sub("", origin) for origin in settings.source.origins.values()]
+    files = [_shown(Path(place)) for place in places if not place.startswith("KOR_")]
+    variables = [place for place in places if place.startswith("KOR_")]
+    if files:
+        yield Finding("files", ", ".join(dict.fromkeys(files)))
+    elif settings.unconfigured:
+        yield Finding("files", "none, so the offline echo serves", "note")
+    if variables:
+        yield Finding("variables", listed(set(variables)))
+
+
+def _shown(path: Path) -> str:
+    here = Path.cwd()
+    return f"./{path.relative_to(here)}" if path.is_relative_to(here) else str(path)
+
+
+# --- names --------------------------------------------------------------------------------
+
+
+def _names(settings: Settings, registry: LLMRegistry) -> Iterator[Problem]:
+    yield from settings.problems_with_providers(registry.providers)
+    try:
+        registry.check()
+    except ConfigurationError as error:
+        yield from error.problems
+
+
+def _plugins(settings: Settings) -> Iterator[Problem]:
+    ids, others = plugin_names(settings)
+    disabled = set(settings.plugins.disabled)
+    chosen = {"enabled": ids | disabled, "disabled": ids | others}
+    for field, known in chosen.items():
+        for name in getattr(settings.plugins, field) or ():
+            if name not in known:
+                found = ids | others
+                message = f"No plugin '{name}' is found. Found: {listed(found)}."
+                yield settings.problem(("plugins", field), message, nearest(name, found))
+
+
+# --- which model serves -------------------------------------------------------------------
 
 
 def _served(selector: ModelSelector, purpose: str) -> Iterator[Finding]:
     subject = f"purpose {purpose}"
     try:
         model = selector.get_model(purpose)
-    except ProviderNotFoundError:
-        return  # said among the names, with the place that gives it
     except KorError as error:
-        yield Finding(subject, str(error), wrong=True)
+        # An unknown provider was said among the names, with the place that gives it.
+        if not isinstance(error.__cause__, ProviderNotFoundError):
+            yield Finding(subject, worded(str(error)), "wrong")
     else:
         yield Finding(subject, _described(model))
+        yield from _unsure(subject, model)
 
 
 def _described(model: BaseLLMModel) -> str:
@@ -87,3 +143,26 @@ def _described(model: BaseLLMModel) -> str:
     asked = model.inner.model_name
     sent = qualified(asked) if isinstance(model.inner, LiteLLMModel) else asked
     return f"{model.reference}" if sent == asked else f"{model.reference}, asked for as {sent}"
+
+
+def _unsure(subject: str, model: BaseLLMModel) -> Iterator[Finding]:
+    inner = model.inner if isinstance(model, ModelHandle) else model
+    if isinstance(inner, LiteLLMModel) and not vendor_of(inner.model_name):
+        words = f"'{inner.model_name}' does not say whose it is, which litellm may refuse"
+        yield Finding(subject, f"{words}: write vendor/{inner.model_name}", "note")
+
+
+def _verbatim(settings: Settings, name: str, known: Iterable[str]) -> Iterator[Finding]:
+    """Yield a note where a reference was written, and is taken as the name of a model."""
+    path = ("llm", "purposes", name)
+    purpose, source = settings.llm.purposes[name], settings.source
+    if purpose.provider is None or source.holds((*path, "provider")):
+        return
+    text = purpose.model
+    cut = min((at for at in map(text.find, SEPARATORS) if at >= 0), default=len(text))
+    meant, model = text[:cut], text[cut + 1 :]
+    is_vendors = purpose.provider == "litellm" and vendor_of(text) in VENDORS
+    if meant in known and model and source.holds((*path, "model")) and not is_vendors:
+        words = f"'{text}' is taken verbatim as a model of '{purpose.provider}', the provider of"
+        cure = f'for another provider write provider = "{meant}" and model = "{model}"'
+        yield Finding(f"purpose {name}", f"{words} [llm.default]; {cure}", "note")

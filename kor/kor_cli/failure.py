@@ -6,14 +6,24 @@ from typing import Final
 
 from kor_core.errors import ConfigurationError, KorError, LLMError
 
-__all__ = ["FAILED", "MISCONFIGURED", "report"]
+__all__ = ["FAILED", "MISCONFIGURED", "report", "worded"]
 
 FAILED: Final = 1
 MISCONFIGURED: Final = 2
 
+# Messages are written for those who call KOR from code; here the same cure is another.
+_CURES: Final = {
+    "Register one with registry.register().": "Providers come with KOR and with [plugins]; "
+    "`kor check` lists them.",
+    "ask for a model by reference: get_model('provider:model')": "name a model with "
+    "--model provider:model",
+}
+
 
 def report(error: Exception, *, debug: bool = False) -> int:
     """Write one readable block about an error on stderr and return the exit code.
+
+    Notes, such as which binding was being built, are for those who debug: the traceback has them.
 
     Args:
         error: what ended the command.
@@ -22,10 +32,19 @@ def report(error: Exception, *, debug: bool = False) -> int:
     if debug:
         traceback.print_exception(error)
     code, message = _judged(error)
-    notes: list[str] = getattr(error, "__notes__", [])
-    block = "\n".join([message, *notes])
-    sys.stderr.write("kor: " + block.replace("\n", "\n     ") + "\n")
+    sys.stderr.write("kor: " + worded(message).replace("\n", "\n     ") + "\n")
     return code
+
+
+def worded(message: str) -> str:
+    """Return a message of KOR with its cure put for the command line.
+
+    >>> worded("No provider 'x'. Registered: echo. Register one with registry.register().")
+    "No provider 'x'. Registered: echo. Providers come with KOR and with [plugins]; `kor check` ..."
+    """
+    for cure, ours in _CURES.items():
+        message = message.replace(cure, ours)
+    return message
 
 
 def _judged(error: Exception) -> tuple[int, str]:

@@ -4,20 +4,24 @@ A subcommand is imported when it runs, so that ``kor --help`` costs Python and a
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
+
+from kor_cli.output import UnwrittenError, flush, stop_writing
+from kor_cli.parsing import Parser, parsed
 
 __all__ = ["main"]
 
+_UNWRITTEN: Final = 1
 _INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count
 _NOBODY_READS: Final = 141  # 128 + SIGPIPE, as shells count
 
 _EXIT_CODES: Final = """\
 exit codes:
   0  answered, or nothing is wrong
-  1  the provider failed
+  1  the provider failed, or the answer could not be written
   2  the usage or the configuration is wrong
 """
 
@@ -32,20 +36,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return _run(arguments)
         finally:
-            sys.stdout.flush()
+            flush()
     except BrokenPipeError:
-        _stop_writing()
+        stop_writing()
         return _NOBODY_READS
+    except OSError as error:  # stdout's alone: those of commands are reported where they run
+        stop_writing()
+        reason = error.strerror or str(error)
+        sys.stderr.write(f"kor: the answer could not be written: {reason}.\n")
+        return _UNWRITTEN
     except KeyboardInterrupt:
         sys.stderr.write("kor: interrupted\n")
         return _INTERRUPTED
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    options = _parser().parse_args(arguments)
+    options = parsed(_parser(), sys.argv[1:] if arguments is None else arguments)
+    _find_modules_here()
     try:
         code: int = options.run(options)
-    except BrokenPipeError:
+    except (BrokenPipeError, UnwrittenError):
         raise
     except Exception as error:  # noqa: BLE001  # whatever happens, users read a message
         from kor_cli.failure import report  # noqa: PLC0415  # only failures need it
@@ -54,26 +64,34 @@ def _run(arguments: Sequence[str] | None) -> int:
     return code
 
 
-def _stop_writing() -> None:
-    # The interpreter flushes stdout once more at exit, which would complain again.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _find_modules_here() -> None:
+    """Let ``[plugins] modules`` name modules of the current folder, as ``python`` itself would.
+
+    Last, so that no file there takes the place of an installed module.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
 
 
 # --- what it understands ------------------------------------------------------------------
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="kor",
         description="Ask language models, and look at the configuration that chooses them.",
         epilog=f'start here:\n  kor ask "Hello!"\n\n{_EXIT_CODES}',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_common(parser)
+    parser.set_defaults(config=None, debug=False)
     parser.add_argument("--version", action=_Version, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_ask(commands)
     _add_check(commands)
     _add_config(commands)
+    parser.commands = commands.choices
     return parser
 
 
@@ -90,10 +108,9 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_ask(commands: "argparse._SubParsersAction[Parser]") -> None:
     parser = commands.add_parser(
         "ask",
-        parents=[_common()],
         help="ask a model one thing and print its answer",
         description="Ask a model one thing and print its answer on stdout.",
         epilog=(
@@ -101,16 +118,20 @@ def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
             '  kor ask "Why is the sky blue?"\n'
             '  kor ask --purpose coding "Sort a list in Rust."\n'
             '  kor ask --model openai:gpt-4 "Hello!"\n'
-            "  git diff | kor ask\n\n"
+            "  git diff | kor ask\n"
+            '  git diff | kor ask "Review this change."\n\n'
+            "What is piped is put behind the prompt, after a blank line. In a script whose stdin\n"
+            'is meant for something else, say: kor ask "Hello!" < /dev/null\n\n'
             f"{_EXIT_CODES}"
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_common(parser)
     parser.add_argument(
         "prompt",
         nargs="?",
         metavar="PROMPT",
-        help="what to ask; read from stdin when absent (and stdin is piped) or '-'",
+        help="what to ask; absent or '-': what is piped alone",
     )
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument(
@@ -125,45 +146,50 @@ def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.set_defaults(run=_ask, parser=parser)
 
 
-def _add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_check(commands: "argparse._SubParsersAction[Parser]") -> None:
     parser = commands.add_parser(
         "check",
-        parents=[_common()],
         help="say what is wrong with the configuration, without calling anyone",
         description=(
             "Check everything that can be known without a call: files, names, keys, plugins, and "
             "which model serves each purpose. Exits with 2 when something is wrong, for CI."
         ),
     )
-    parser.set_defaults(run=_check)
+    _add_common(parser)
+    parser.set_defaults(run=_check, parser=parser)
 
 
-def _add_config(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_config(commands: "argparse._SubParsersAction[Parser]") -> None:
     parser = commands.add_parser("config", help="look at the configuration")
+    _add_common(parser)
     actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     show = actions.add_parser(
         "show",
-        parents=[_common()],
         help="print every value in force, and where it comes from",
         description=(
             "Print every value in force as TOML, each with the file or environment variable it "
             "comes from. Secrets are masked."
         ),
     )
-    show.set_defaults(run=_config_show)
+    _add_common(show)
+    show.set_defaults(run=_config_show, parser=show)
+    parser.commands = actions.choices
 
 
-def _common() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(add_help=False)
+def _add_common(parser: Parser) -> None:
+    """Add the options that may stand before a command and after it."""
     parser.add_argument(
         "--config",
         metavar="FILE",
+        default=argparse.SUPPRESS,  # otherwise what stands before the command would be lost
         help="read this file in the place of ./config.toml (or set KOR_CONFIG)",
     )
     parser.add_argument(
-        "--debug", action="store_true", help="show the traceback of an error as well"
+        "--debug",
+        action="store_true",
+        default=argparse.SUPPRESS,  # as above
+        help="show the traceback of an error as well",
     )
-    return parser
 
 
 # --- what it does: each imports the containers, which --help must not wait for --------------

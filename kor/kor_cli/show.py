@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, TypeGuard
 
+from kor_cli.output import write
 from kor_containers import load_settings
 from kor_core.settings import Settings
 from kor_core.settings.provenance import as_table, dotted
@@ -14,7 +15,7 @@ __all__ = ["lines", "show"]
 
 def show(options: argparse.Namespace) -> int:
     """Print the configuration in force."""
-    print("\n".join(lines(load_settings(options.config))))
+    write("\n".join(lines(load_settings(options.config))))
     return 0
 
 

@@ -1,5 +1,6 @@
 """A provider whose behaviour the test chooses, and the command as a process."""
 
+import io
 import os
 import subprocess
 import sys
@@ -70,6 +71,13 @@ modules = ["stub_plugin:Plugin"]
 """
 
 
+@pytest.fixture(autouse=True)
+def own_stdin_and_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing comes on stdin, as under cron, and what a command adds to the path goes again."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
 @pytest.fixture
 def stub(clean_machine: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A current folder whose ``config.toml`` brings the provider ``stub``."""
@@ -87,7 +95,10 @@ def start() -> Callable[..., subprocess.Popen[str]]:
 
     def started(*arguments: str, **more: Any) -> subprocess.Popen[str]:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        command = [sys.executable, "-m", "kor_cli", *arguments]
+        # Under a runner in the background SIGINT is ignored, and children inherit that.
+        heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        code = f"{heeding}import runpy; runpy.run_module('kor_cli', run_name='__main__')"
+        command = [sys.executable, "-c", code, *arguments]
         return subprocess.Popen(command, text=True, **{**pipes, **more})
 
     return started

@@ -4,6 +4,7 @@ import io
 import os
 import pty
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -86,17 +87,36 @@ def test_a_piped_prompt_is_read_whole_and_as_utf_8(
     assert "usual answers two\nlines, ü\n" == capsys.readouterr().out
 
 
-def test_a_prompt_on_the_command_line_leaves_stdin_alone(stub: Path, start: Callable[..., Any]):
-    """So that a script whose stdin stays open does not hang."""
-    process = start("ask", "Hi")
-    code = process.wait(timeout=60)
-    out, _ = process.communicate()
+@pytest.mark.parametrize(("data", "expected"), [(b"one\ntwo\n", "Hi\n\none\ntwo"), (b" \n", "Hi")])
+def test_what_is_piped_beside_a_prompt_is_put_behind_it(
+    stub: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    data: bytes,
+    expected: str,
+):
+    pipe(monkeypatch, data)
 
-    assert (0, "usual answers Hi\n") == (code, out)
+    assert 0 == main(["ask", "Hi"])
+    assert f"usual answers {expected}\n" == capsys.readouterr().out
+
+
+def test_on_a_terminal_and_without_stdin_the_prompt_alone_is_asked(
+    stub: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs) as terminal:
+        for stdin in (terminal, None):
+            monkeypatch.setattr(sys, "stdin", stdin)
+
+            assert 0 == main(["ask", "Hi"])
+            assert "usual answers Hi\n" == capsys.readouterr().out
+    os.close(ours)
 
 
 @pytest.mark.parametrize(
-    ("data", "expected"), [(b"", "empty"), (b" \n", "empty"), (b"\xff", "not UTF-8")]
+    ("data", "expected"),
+    [(b"", "nothing came on stdin"), (b" \n", "nothing came on stdin"), (b"\xff", "not UTF-8")],
 )
 def test_a_prompt_that_is_none_is_a_usage_error(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, data: bytes, expected: str
@@ -182,7 +202,7 @@ def test_debug_shows_the_traceback_before_the_block(stub: Path, capsys: pytest.C
 
 
 def test_ctrl_c_ends_with_130_and_no_traceback(stub: Path, start: Callable[..., Any]):
-    process = start("ask", "--model", "stub:hanging", "Hi")
+    process = start("ask", "--model", "stub:hanging", "Hi", stdin=subprocess.DEVNULL)
     until(stub / "asked")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -191,12 +211,60 @@ def test_ctrl_c_ends_with_130_and_no_traceback(stub: Path, start: Callable[..., 
 
 
 def test_a_reader_that_went_away_ends_it_quietly(stub: Path, start: Callable[..., Any]):
-    process = start("ask", "--model", "stub:waiting", "Hi")
+    process = start("ask", "--model", "stub:waiting", "Hi", stdin=subprocess.DEVNULL)
     until(stub / "asked")
     process.stdout.close()
     (stub / "go").touch()
     err = process.stderr.read()
     process.stderr.close()
-    process.stdin.close()
 
     assert (141, "") == (process.wait(timeout=60), err)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+@pytest.mark.parametrize("arguments", [["ask", "Hi"], ["check"], ["config", "show"], ["--help"]])
+def test_a_full_disk_is_said_as_what_it_is(
+    stub: Path,
+    start: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    with Path("/dev/full").open("w") as full:
+        process = start(*arguments, stdout=full)
+        _, err = process.communicate("", timeout=60)
+
+    expected = "kor: the answer could not be written: No space left on device.\n"
+    assert (1, expected) == (process.returncode, err)
+
+
+def test_a_closed_stdout_is_said(
+    stub: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "stdout", None)
+
+    assert 1 == main(["ask", "Hi"])
+    assert "could not be written: stdout is closed." in capsys.readouterr().err
+
+
+def test_no_advice_is_for_those_who_call_kor_from_code(capsys: pytest.CaptureFixture[str]):
+    Path("config.toml").write_text("[llm]\n")
+    main(["ask", "Hi"])
+    main(["ask", "--model", "opnai:x", "Hi"])
+    err = capsys.readouterr().err
+
+    assert "--model provider:model" in err
+    assert "`kor check` lists them" in err
+    assert "get_model" not in err
+    assert "registry.register" not in err
+    assert "while building" not in err
+
+
+def test_the_current_folder_holds_modules_of_plugins(stub: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("PYTHONPATH")
+    script = Path(sys.executable).with_name("kor")
+    run = subprocess.run(
+        [script, "ask", "Hi"], input="", check=False, capture_output=True, text=True
+    )
+
+    assert (0, "usual answers Hi\n", "") == (run.returncode, run.stdout, run.stderr)

@@ -67,7 +67,7 @@ def test_a_configuration_without_default_is_right(capsys: pytest.CaptureFixture[
     code, out, err = checked(capsys)
 
     assert (0, "") == (code, err)
-    assert "purpose default: none is configured" in out
+    assert "note   purpose default: none is configured" in out
 
 
 def test_the_name_that_litellm_is_given_is_said_without_loading_litellm(
@@ -81,3 +81,84 @@ def test_the_name_that_litellm_is_given_is_said_without_loading_litellm(
     assert (0, "") == (code, err)
     assert "purpose default: litellm:claude-3-opus, asked for as anthropic/claude-3-opus" in out
     assert "sk-planted" not in out
+
+
+def test_the_files_and_variables_that_were_read_are_said(
+    stub: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("KOR_LLM__DEFAULT__SEED", "1")
+    (Path.home() / ".kor").mkdir()
+    home = Path.home() / ".kor" / "config.toml"
+    home.write_text("[network]\ntrust_env = false\n")
+    code, out, _ = checked(capsys)
+
+    assert 0 == code
+    assert f"ok     files: {home}, ./config.toml\n" in out
+    assert "ok     variables: KOR_LLM__DEFAULT__SEED\n" in out
+
+
+def test_without_any_the_offline_echo_is_noted(capsys: pytest.CaptureFixture[str]):
+    code, out, _ = checked(capsys)
+
+    assert 0 == code
+    assert "note   files: none, so the offline echo serves" in out
+
+
+@pytest.mark.parametrize("field", ["disabled", "enabled"])
+def test_a_plugin_that_is_not_found_is_wrong(
+    stub: Path, capsys: pytest.CaptureFixture[str], field: str
+):
+    text = (stub / "config.toml").read_text()
+    (stub / "config.toml").write_text(f'{text}{field} = ["stub", "stbu"]\n')
+    code, out, _ = checked(capsys)
+
+    assert 2 == code
+    assert f"plugins.{field}: No plugin 'stbu' is found. " in out
+    assert "Did you mean 'stub'?" in out
+    assert "No plugin 'stub'" not in out
+
+
+def test_a_reference_that_is_taken_verbatim_is_noted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-planted")
+    Path("config.toml").write_text(
+        '[llm.default]\nprovider = "openai"\nmodel = "gpt-4o"\n'
+        '[llm.purposes.plain]\nmodel = "ft:gpt-4o"\n'
+        '[llm.purposes.slip]\nmodel = "litellm/claude-3-opus"\n'
+    )
+    code, out, _ = checked(capsys)
+    notes = [line for line in out.splitlines() if line.startswith("note")]
+
+    assert 0 == code
+    assert 1 == len(notes)
+    assert "purpose slip: 'litellm/claude-3-opus' is taken verbatim as a model of 'openai'" in out
+    assert 'write provider = "litellm" and model = "claude-3-opus"' in out
+
+
+def test_an_unknown_provider_is_said_once(capsys: pytest.CaptureFixture[str]):
+    Path("config.toml").write_text('[llm.default]\nprovider = "opnai"\nmodel = "x"\n')
+    code, out, _ = checked(capsys)
+
+    assert 2 == code
+    assert 1 == out.count("No provider 'opnai'")
+
+
+def test_what_this_version_refuses_is_wrong(capsys: pytest.CaptureFixture[str]):
+    Path("config.toml").write_text(
+        '[llm.default]\nmodel = "echo:any"\n[state]\nurl = "redis://host"\n'
+    )
+    code, out, _ = checked(capsys)
+
+    assert 2 == code
+    assert "state.url" in out
+
+
+def test_a_model_of_litellm_that_names_no_vendor_is_noted(capsys: pytest.CaptureFixture[str]):
+    Path("config.toml").write_text(
+        '[llm.default]\nmodel = "litellm:foo"\n[llm.providers.litellm]\napi_key = "sk-planted"\n'
+    )
+    code, out, _ = checked(capsys)
+
+    assert 0 == code
+    assert "note   purpose default: 'foo' does not say whose it is" in out

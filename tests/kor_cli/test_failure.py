@@ -45,7 +45,7 @@ def test_the_exit_code_tells_a_provider_from_the_configuration(
     assert capsys.readouterr().err.startswith("kor: ")
 
 
-def test_further_lines_and_notes_are_indented_below_the_first(
+def test_further_lines_are_indented_below_the_first_and_notes_left_for_debug(
     capsys: pytest.CaptureFixture[str],
 ):
     error = ConfigurationError([Problem("One."), Problem("Two.")])
@@ -53,10 +53,7 @@ def test_further_lines_and_notes_are_indented_below_the_first(
     report(error)
 
     assert (
-        "kor: 2 problems in the configuration:\n"
-        "       - One.\n"
-        "       - Two.\n"
-        "     while building kernel\n"
+        "kor: 2 problems in the configuration:\n       - One.\n       - Two.\n"
     ) == capsys.readouterr().err
 
 

@@ -66,3 +66,42 @@ def test_the_script_and_the_module_are_the_same_command():
     ]
 
     assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("before", [["--config", "other.toml"], ["--config=other.toml", "--debug"]])
+@pytest.mark.parametrize("command", [["check"], ["config", "show"], ["ask", "Hi"]])
+def test_common_options_stand_before_the_command_as_well_as_after(
+    capsys: pytest.CaptureFixture[str], before: list[str], command: list[str]
+):
+    Path("other.toml").write_text('[llm.default]\nmodel = "echo:other"\n')
+    runs = [
+        (main(line), capsys.readouterr()) for line in ([*before, *command], [*command, *before])
+    ]
+
+    assert 0 == runs[0][0]
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            ["chekc"],
+            "there is no command 'chekc'. Commands: ask, check, config. Did you mean 'check'?",
+        ),
+        (["config", "shwo"], "Did you mean 'show'?"),
+        (["--confg", "x", "check"], "there is no option --confg."),
+        (["--debug", "x", "check"], "there is no command 'x'."),
+        (["ask", "--modle=x", "Hi"], "Did you mean '--model'?"),
+        (["ask", "--mod", "x", "Hi"], "there is no option --mod."),
+        (["ask", "hi", "there"], 'put the prompt in quotes: kor ask "hi there"'),
+        (["check", "config.toml"], "too many arguments: config.toml"),
+    ],
+)
+def test_a_misspelt_command_line_is_answered_with_its_cure(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
+):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+
+    assert expected in capsys.readouterr().err

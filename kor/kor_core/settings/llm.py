@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 MODEL_MISSING: Final = "The model is missing: set `model`, or `candidates`."
+_NOT_YET: Final = "Not acted on by this version: refused when the model is asked for."
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -62,21 +63,23 @@ class ModelSettings(Table):
     strategy: Strategy = Field(
         default="ordered",
         description="How to choose: `ordered`, `cheapest`, `fastest`, `round_robin`, or a "
-        "function as `package.module:name`.",
+        "function as `package.module:name`. " + _NOT_YET,
     )
     needs: tuple[Text, ...] = Field(
         default=(),
         description="Capabilities that the model must have, such as `tools`, `vision`, "
-        "`json_schema`, `streaming` or `embeddings`.",
+        "`json_schema`, `streaming` or `embeddings`. " + _NOT_YET,
     )
     min_context: Whole | None = Field(
-        default=None, ge=1, description="Smallest context window that will do, in tokens."
+        default=None,
+        ge=1,
+        description="Smallest context window that will do, in tokens. " + _NOT_YET,
     )
     max_price: Number | None = Field(
         default=None,
         ge=0,
         description="Highest price accepted, in US dollars per million tokens, for input and "
-        "for output alike.",
+        "for output alike. " + _NOT_YET,
     )
     temperature: Number | None = Field(default=None, ge=0, description="Sampling temperature.")
     max_tokens: Whole | None = Field(default=None, ge=1, description="Longest answer, in tokens.")
