@@ -30,12 +30,12 @@ __all__ = [
     "refuse_circle",
 ]
 
-Found = Mapping[str, Any] | None
+_Found = Mapping[str, Any] | None
 OverlaySource = (
     Mapping[str, Mapping[str, Any]]
     | str
     | PathLike[str]
-    | Callable[[str], Found | Awaitable[Found]]
+    | Callable[[str], _Found | Awaitable[_Found]]
 )
 """Overlays by id, a folder of ``<id>.toml`` files, or a function, async or not, of the id."""
 

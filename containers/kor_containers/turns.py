@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from threading import Lock
 
-__all__ = ["Turns"]
+__all__ = ["Turn", "Turns"]
 
 
 class Turn:
