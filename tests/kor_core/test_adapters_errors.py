@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from kor_core import errors
+from kor_core.adapters.attempt import Caller
 from kor_core.adapters.litellm import LiteLLMProvider
 from kor_core.adapters.network import Transport
 from kor_core.adapters.openai import OpenAIProvider
 from kor_core.llm.base import BaseLLMModel
+from kor_core.redaction import Config
 from kor_core.settings import NetworkSettings
 from kor_core.testing import Upstream, faults
 
@@ -326,3 +328,16 @@ def test_an_answer_without_text_says_why(
     assert kind is type(error)
     assert told in str(error)
     assert 200 == error.status
+
+
+async def test_the_import_of_an_sdk_does_not_count_against_the_time_of_the_call() -> None:
+    async def ready() -> str:
+        await asyncio.sleep(0.3)
+        return "the SDK"
+
+    async def call(sdk: str) -> str:
+        return f"asked {sdk}"
+
+    caller = Caller.of("openai", "gpt-4", Config())
+
+    assert "asked the SDK" == await caller.attempt(call, 0.2, ready)

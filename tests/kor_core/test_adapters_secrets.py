@@ -16,6 +16,8 @@ from kor_core.adapters.litellm import LiteLLMProvider
 from kor_core.adapters.network import Transport
 from kor_core.adapters.openai import OpenAIProvider
 from kor_core.llm.base import BaseLLMModel
+from kor_core.llm.handle import ModelHandle, Target
+from kor_core.llm.reference import Reference
 from kor_core.settings import NetworkSettings
 from kor_core.testing import Upstream, faults
 from kor_core.testing.proxy import ForwardProxy
@@ -179,3 +181,101 @@ def test_a_models_repr_and_config_show_no_secret(provider: Any, name: str, url: 
 
     assert KEY == model.config["api_key"]
     assert [] == [secret for secret in PLANTED if secret in told]
+
+
+# --- interrupted calls ----------------------------------------------------------------------
+
+
+async def hanging(upstream: Upstream) -> asyncio.Task[str]:
+    """Start a call whose request has arrived and will never be answered."""
+    upstream.play(faults.Hang())
+    model = made(OpenAIProvider, "gpt-4", upstream.openai_url)
+    task = asyncio.create_task(model.agenerate("Hello!"))
+    await arrival(upstream)
+    return task
+
+
+async def arrival(upstream: Upstream) -> None:
+    while not upstream.requests:  # noqa: ASYNC110  # it arrives in another thread
+        await asyncio.sleep(0.01)
+
+
+async def test_a_cancelled_call_takes_its_message_along_and_no_secret(upstream: Upstream) -> None:
+    task = await hanging(upstream)
+
+    task.cancel("enough")
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+
+    assert ("enough",) == caught.value.args
+    assert task.cancelled()
+    assert [] == [secret for secret in PLANTED if secret in everything_about(caught.value)]
+
+
+async def test_a_timeout_of_the_application_ends_the_call_and_holds_no_secret(
+    upstream: Upstream,
+) -> None:
+    model = made(OpenAIProvider, "gpt-4", upstream.openai_url)
+    await model.agenerate("warm up")
+    upstream.play(faults.Hang())
+
+    with pytest.raises(TimeoutError) as caught:
+        async with asyncio.timeout(0.2):
+            await model.agenerate("Hello!")
+
+    assert [] == [secret for secret in PLANTED if secret in everything_about(caught.value)]
+
+
+async def test_a_task_group_cancels_its_calls_and_holds_no_secret(upstream: Upstream) -> None:
+    model = made(OpenAIProvider, "gpt-4", upstream.openai_url)
+    upstream.play(faults.Hang())
+
+    async def failing() -> None:
+        await arrival(upstream)
+        raise LookupError
+
+    async def together() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(model.agenerate("Hello!"))
+            group.create_task(failing())
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await together()
+
+    assert [LookupError] == [type(error) for error in caught.value.exceptions]
+    assert [] == [secret for secret in PLANTED if secret in everything_about(caught.value)]
+
+
+async def test_a_deadline_of_the_handle_has_no_cause_and_no_secret(upstream: Upstream) -> None:
+    config = {"api_key": KEY, "base_url": upstream.openai_url}
+    model = made(OpenAIProvider, "gpt-4", upstream.openai_url)
+    handle = ModelHandle(Target(Reference("openai", "gpt-4"), config, lambda: model))
+    await handle.agenerate("warm up")
+    upstream.play(faults.Hang())
+
+    with pytest.raises(errors.LLMTimeoutError, match=r"deadline of 0\.2 s") as caught:
+        await handle.agenerate("Hello!", timeout=0.2)
+
+    assert None is caught.value.__cause__ is caught.value.__context__
+    told = "".join(
+        traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()
+    )
+    assert f"Bearer {KEY}" not in told
+
+
+async def test_the_frames_of_the_transport_show_no_header(upstream: Upstream) -> None:
+    client: Any = Transport(NetworkSettings()).client("httpx")
+    upstream.play(faults.Hang())
+
+    with pytest.raises(TimeoutError) as caught:
+        async with asyncio.timeout(0.3):
+            await client.post(upstream.url, headers={"authorization": f"Bearer {KEY}"})
+
+    stack = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    ours = [
+        frame
+        for frame in (stack.__cause__ or stack).stack
+        if "kor_core/adapters" in frame.filename and frame.locals
+    ]
+    assert {"_exchange", "_request", "send"} == {frame.name for frame in ours}
+    assert [] == [frame.name for frame in ours if KEY in str(frame.locals)]

@@ -21,6 +21,7 @@ from kor_core.redaction import Config, redact
 
 __all__ = ["Caller", "SenselessAnswerError"]
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -53,21 +54,34 @@ class Caller:
     def __repr__(self) -> str:
         return f"<Caller {self.provider}:{self.model}>"
 
-    async def attempt(self, call: Callable[[], Awaitable[T]], seconds: float | None) -> T:
+    async def attempt(
+        self,
+        call: Callable[[S], Awaitable[T]],
+        seconds: float | None,
+        ready: Callable[[], Awaitable[S]],
+    ) -> T:
         """Make one call and return what it returns.
 
         Args:
-            call: makes it; its arguments must not show in its repr.
+            call: makes it with the SDK; its arguments must not show in its repr.
             seconds: for all of it, or None.
+            ready: returns the SDK. The first import of one takes seconds that are not the
+                provider's, so the time for the call starts after it.
 
         Raises:
             LLMError: whatever went wrong, the SDK's exception as its cause.
         """
-        deadline = asyncio.timeout(seconds)
+        deadline = asyncio.timeout(None)
+        failure: BaseException
+        cause: Exception | None = None
         with watched(self.headers) as exchange:
             try:
+                sdk = await ready()
                 async with deadline:
-                    return await call()
+                    _start(deadline, seconds)
+                    return await call(sdk)
+            except asyncio.CancelledError as error:
+                failure = asyncio.CancelledError(*error.args)
             except Exception as error:  # noqa: BLE001  # SDKs raise anything
                 late = isinstance(error, TimeoutError) and deadline.expired()
                 failure = self._too_late(seconds) if late else self._explained(error, exchange)
@@ -139,6 +153,11 @@ class Caller:
     def _request_id(self, exchange: Exchange) -> str | None:
         found = request_id_of(exchange.headers)
         return redact(found, self.secrets) if found else None
+
+
+def _start(deadline: asyncio.Timeout, seconds: float | None) -> None:
+    if seconds is not None:
+        deadline.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -19,6 +19,13 @@ __all__ = ["make_client"]
 _FIRST_ERROR: Final = 400
 
 
+class Hidden(list[tuple[bytes, bytes]]):
+    """Headers that do not show: the key is among them, and frames hold them in locals."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} headers>"
+
+
 def make_client(library: ModuleType, wire: Callable[[str], Wire], timeout: dict[str, float]) -> Any:
     """Return an ``AsyncClient`` of the library that sends through ``wire``.
 
@@ -61,7 +68,8 @@ def _client_class(library: Any) -> Any:
             exchange = noted()
             exchange.started(request.url.netloc.decode("ascii"))
             request.headers.update(exchange.extra)
-            answer = await wire.send(request.method, url, request.headers.raw, content, exchange)
+            headers = Hidden(request.headers.raw)
+            answer = await wire.send(request.method, url, headers, content, exchange)
             exchange.status = answer.status
             exchange.headers = library.Headers(answer.headers)
             streamed = stream and answer.status < _FIRST_ERROR

@@ -153,17 +153,20 @@ class LiteLLMModel(BaseLLMModel):
         timeout = settings.pop("timeout", self.config.get("timeout"))
         messages = [{"role": "user", "content": prompt}]
 
-        async def call() -> str:
-            return text_of(await self._complete(messages, settings))
+        async def call(sdk: SDK) -> str:
+            return text_of(await self._complete(sdk, messages, settings))
 
-        return await self._caller.attempt(call, timeout)
+        return await self._caller.attempt(call, timeout, self._ready)
+
+    async def _ready(self) -> SDK:
+        self._transport.check(self._endpoint or f"//{self._vendor}")
+        sdk: SDK = await load("litellm", SDK)
+        return sdk
 
     async def _complete(
-        self, messages: list[dict[str, Any]], settings: dict[str, Any]
+        self, sdk: SDK, messages: list[dict[str, Any]], settings: dict[str, Any]
     ) -> Mapping[str, Any]:
         url = self._endpoint
-        self._transport.check(url or f"//{self._vendor}")
-        sdk: SDK = await load("litellm", SDK)
         if not sdk.knows(self._sent_name):
             raise _nobodys(self.model_name)
         if self._connection is None:

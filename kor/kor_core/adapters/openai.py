@@ -119,18 +119,17 @@ class OpenAIModel(BaseLLMModel):
             **extra,
         }
 
-        async def call() -> str:
-            return text_of(await self._post("/chat/completions", body))
+        async def call(sdk: SDK) -> str:
+            return text_of(await self._post(sdk, "/chat/completions", body))
 
-        return await self._caller.attempt(call, timeout)
+        return await self._caller.attempt(call, timeout, lambda: load("openai", SDK))
 
-    async def _post(self, path: str, body: dict[str, Any]) -> Mapping[str, Any]:
+    async def _post(self, sdk: "SDK", path: str, body: dict[str, Any]) -> Mapping[str, Any]:
         """Send a request as the SDK builds it, and parse the answer ourselves.
 
         The SDK's own parsing makes a text of an HTML page and a completion of an error, and
         takes a third of the time of a call.
         """
-        sdk: SDK = await load("openai", SDK)
         if self._client is None:
             self._client = sdk.client(self._transport, self.config)
         response = await self._client.post(path, cast_to=sdk.response_class, body=body)

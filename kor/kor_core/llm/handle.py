@@ -134,16 +134,20 @@ class ModelHandle(BaseLLMModel):
         try:
             async with limit:
                 return await self._first_answer(prompt, kwargs)
-        except TimeoutError as error:
+        except TimeoutError:
             if deadline is None or not limit.expired():
                 raise
-            provider, model = self.reference
-            raise LLMTimeoutError(
-                f"No answer within the deadline of {deadline:g} s. Raise `timeout` if that is "
-                "too short.",
-                provider=provider,
-                model=model,
-            ) from error
+        # Raised out here: a deadline needs no cause, and that one's frames may hold keys.
+        raise self._too_late(deadline)
+
+    def _too_late(self, deadline: float) -> LLMTimeoutError:
+        provider, model = self.reference
+        return LLMTimeoutError(
+            f"No answer within the deadline of {deadline:g} s. Raise `timeout` if that is "
+            "too short.",
+            provider=provider,
+            model=model,
+        )
 
     async def _first_answer(self, prompt: str, settings: dict[str, Any]) -> str:
         errors: list[LLMError] = []
