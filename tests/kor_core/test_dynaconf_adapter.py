@@ -302,11 +302,13 @@ def test_a_misspelt_environment_points_to_the_file_there_is(place: Place):
     assert found.suggestion == "production"
 
 
-def test_an_environment_without_a_file_of_its_own_is_fine(place: Place):
+def test_an_environment_without_a_file_of_its_own_is_an_error_beside_a_main_file(place: Place):
+    """A slip in KOR_ENV would otherwise run on the settings of no environment."""
     place.write("config.toml", model("m"))
-    place.write("config.production.toml", "")
+    found = place.problem(KOR_ENV="prdo")
 
-    assert place.load(KOR_ENV="dev").llm.default.model == "m"
+    assert (found.origin, found.suggestion) == ("KOR_ENV", None)
+    assert "there is no config.prdo.toml" in found.message
 
 
 @pytest.mark.parametrize("env", ["../x", "a/b", "a\\b", "a\0b"])
@@ -318,7 +320,7 @@ def test_a_variable_with_a_wrong_value_is_named(place: Place):
     place.write("config.toml", model("m"))
 
     assert place.problem(KOR_LLM__DEFAULT__MAX_TOKENS="many") == Problem(
-        "Expected a whole number, found other text.",
+        "Expected a whole number, found text.",
         "KOR_LLM__DEFAULT__MAX_TOKENS",
         "llm.default.max_tokens",
     )

@@ -119,11 +119,15 @@ def _checked(draft: _Draft) -> Settings | list[Problem]:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file to read; ``asked_by`` is who insists that it exists, ``env`` what KOR_ENV says."""
+    """A file to read; ``asked_by`` is who insists that it exists, ``env`` what KOR_ENV says.
+
+    The file of an environment has to exist where there is the one ``beside`` it.
+    """
 
     path: Path
     asked_by: str = ""
     env: str = ""
+    beside: Path | None = None
 
 
 def _files(
@@ -136,7 +140,7 @@ def _files(
     yield main
     folder = main.path.parent
     if env := environ.get("KOR_ENV"):
-        yield _File(folder / f"config.{env}.toml", env=env)
+        yield _File(folder / f"config.{env}.toml", env=env, beside=main.path)
     yield _File(folder / ".secrets.toml")
 
 
@@ -189,12 +193,13 @@ def _missing(file: _File) -> Problem | None:
 
 
 def _misspelt_env(file: _File) -> Problem | None:
-    """A missing ``config.<env>.toml`` is fine, unless there is one of nearly that name."""
+    """A missing ``config.<env>.toml`` is fine only where there is no other file of ours."""
     others = [path.name[7:-5] for path in file.path.parent.glob("config.*.toml")]
     found = nearest(file.env, others)
-    if found is None:
+    if found is None and not (file.beside and file.beside.is_file()):
         return None
-    message = f"KOR_ENV is '{file.env}', and there is no {file.path.name} beside the others."
+    message = f"KOR_ENV is '{file.env}', and there is no {file.path.name} beside the others. "
+    message += "Unset it, or write that file, which may be empty."
     return Problem(message, "KOR_ENV", suggestion=found)
 
 

@@ -141,7 +141,7 @@ def _typed(value: Any, here: Any, path: KeyPath, source: Sourced, problems: list
     try:
         return read(value.strip())
     except (ValueError, RecursionError):
-        message = f"Expected {expected}, found other text."
+        message = f"Expected {expected}, found text."
         problems.append(Problem(message, source.origin(path), dotted(path)))
         return value
 
