@@ -148,6 +148,8 @@ def test_the_home_of_nobody_is_left_as_it_stands():
     [
         ({"lmm": {}}, "lmm", "Unknown section. Known: llm, network, plugins, state.", "llm"),
         (default(modle="x"), "llm.default.modle", "Unknown key.", "model"),
+        (default(api_key="k"), "llm.default.api_key", "Belongs into [llm.providers.<id>].", None),
+        ({"llm": {"base_url": "k"}}, "llm.base_url", "Belongs into [llm.providers.<id>].", None),
         (default(top_q=1), "llm.default.top_q", "goes into `extra`", "top_p"),
         ({"network": {"proxi": "x"}}, "network.proxi", "Unknown key.", "proxy"),
         ({"network": {"zzzz": "x"}}, "network.zzzz", "Unknown key.", None),
@@ -162,7 +164,7 @@ def test_the_home_of_nobody_is_left_as_it_stands():
         (default(temperature=-1), "llm.default.temperature", "at least 0.", None),
         (default(temperature=float("nan")), "llm.default.temperature", "a finite number", None),
         (default(top_p=1.5), "llm.default.top_p", "at most 1.", None),
-        (default(max_tokens=1.5), "llm.default.max_tokens", "a whole number, found a number", None),
+        (default(max_tokens=1.5), "llm.default.max_tokens", "number with a fraction.", None),
         (default(max_tokens=0), "llm.default.max_tokens", "at least 1.", None),
         (default(timeout=0), "llm.default.timeout", "greater than 0.", None),
         (default(stop=["a", 1]), "llm.default.stop.1", "Expected text", None),

@@ -12,6 +12,9 @@ from kor_core.suggestions import listed, nearest
 
 __all__ = ["bare", "problem_at", "problems_in", "step"]
 
+# Keys that many write beside the model, and that `extra` is no place for.
+_OF_PROVIDERS: Final = ("api_key", "base_url")
+
 _EXPECTED: Final = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -72,6 +75,8 @@ def _problem(
 
 
 def _unknown(path: KeyPath, model: type[BaseModel], source: Sourced) -> Problem:
+    if path[0] == "llm" and path[1] != "providers" and path[-1] in _OF_PROVIDERS:
+        return problem_at(path, "Belongs into [llm.providers.<id>].", source)
     known = _fields(path[:-1], model)
     kind = "section" if len(path) == 1 else "key"
     cure = " What only the provider understands goes into `extra`." if "extra" in known else ""
@@ -119,6 +124,8 @@ def _message(details: ErrorDetails) -> str:
     if kind in _RANGES:
         words, bound = _RANGES[kind]
         return f"Expected a number {words} {context[bound]:g}."
+    if kind == "int_type" and isinstance(details["input"], float):
+        return "Expected a whole number, found a number with a fraction."
     expected = _EXPECTED.get(kind)
     return f"Expected {expected}, found {_kind(details['input'])}." if expected else details["msg"]
 
