@@ -280,11 +280,11 @@ class Space:
 
     def end(self, override: Override) -> None:
         """End an override, and close what was built under it."""
-        raise_together(close_all(self.withdraw(override)), "what an override had built")
+        raise_together(close_all(self._withdraw(override)), "what an override had built")
 
     async def aend(self, override: Override) -> None:
         """End an override from async code."""
-        built = self.withdraw(override)
+        built = self._withdraw(override)
         raise_together(await aclose_all(built), "what an override had built")
 
     def _read(self, given: Mapping[str, Any], graph: Graph) -> Replacement:
@@ -387,31 +387,46 @@ class Space:
 
     # --- ending ---------------------------------------------------------------------------
 
-    def withdraw(self, override: Override) -> list[Built]:
-        """Take an override out, here and in all descendants; what it built comes back."""
+    def _withdraw(self, override: Override) -> list[Built]:
+        """Take an override out, here and in all descendants; what it built comes back.
+
+        Parents come first, so that what was built for their children is closed before it.
+        """
         with self.lock:
+            family = list(self.family())
+            # All names before any change, as a child's are told by way of its parents.
+            names = [space.names(override) for space in family]
             built: list[Built] = []
-            for position, (other, _) in enumerate(self.levels):
-                if other is override:
-                    built += self._take_out(position)
-                    break
-            self.changed(self.handles)
-            for child in self.children:
-                built = child.withdraw(override) + built
+            for space, known in zip(family, names, strict=True):
+                built += space.take_out(override, known)
         return built
 
-    def _take_out(self, position: int) -> list[Built]:
-        override, level = self.levels[position]
-        above = self.levels[position + 1 :]
-        self.levels = self.levels[:position]
-        built = level.end()
-        changed = set(override.replacement.paths)
+    def family(self) -> "Iterator[Space]":
+        """This space and all that were derived from it, parents first."""
+        yield self
+        for child in self.children:
+            yield from child.family()
+
+    def take_out(self, override: Override, names: Mapping[str, str | None]) -> list[Built]:
+        """Take an override out of this very container; what was built under it comes back.
+
+        Args:
+            override: what ends.
+            names: the names by which the container sees what it replaced.
+        """
+        found = [number for number, (item, _) in enumerate(self.levels) if item is override]
+        if not found:
+            return []
+        above = self.levels[found[0] + 1 :]
+        built = self.levels[found[0]][1].end()
+        self.levels = self.levels[: found[0]]
+        changed = {name for name in names.values() if name is not None}
         for other, old in above:
             changed = {seen for path in changed if (seen := seen_through(old, path)) is not None}
             dropped = old.graph.closure(tuple(sorted(changed)))
-            fresh = self._again(other)
-            built += old.settle(fresh, dropped)
+            built += old.settle(self._again(other), dropped)
             self.levels += ((other, old),)
+        self.changed(self.handles)
         return built
 
     def _again(self, override: Override) -> Level:
