@@ -10,7 +10,7 @@ __all__ = ["ask"]
 
 
 def ask(options: argparse.Namespace) -> int:
-    """Print a model's answer to the prompt of the command line, of stdin, or of both."""
+    """Print a model's answer to the prompt of the command line, or else of stdin."""
     prompt = _prompt(options)
     with create_container(options.config).kernel() as kernel:
         model = kernel.model_selector.get_model(options.purpose, override=options.model)
@@ -25,11 +25,10 @@ def _prompt(options: argparse.Namespace) -> str:
         parser.error("the prompt is empty")
     if given is None and _is_terminal():
         parser.error('there is no prompt: kor ask "Hello!"')
-    if given in {None, "-"}:
+    # With a prompt stdin is left alone: under cron and in loops it is open, and never ends.
+    if given is None or given == "-":
         return _piped(parser) or parser.error("nothing came on stdin")
-    # What is piped is meant for the model as well: dropping it would answer something else.
-    parts = [given, "" if _is_terminal() else _piped(parser)]
-    return "\n\n".join(part for part in parts if part)
+    return given
 
 
 def _is_terminal() -> bool:

@@ -119,9 +119,8 @@ def _add_ask(commands: "argparse._SubParsersAction[Parser]") -> None:
             '  kor ask --purpose coding "Sort a list in Rust."\n'
             '  kor ask --model openai:gpt-4 "Hello!"\n'
             "  git diff | kor ask\n"
-            '  git diff | kor ask "Review this change."\n\n'
-            "What is piped is put behind the prompt, after a blank line. In a script whose stdin\n"
-            'is meant for something else, say: kor ask "Hello!" < /dev/null\n\n'
+            "  (echo 'Review this change.'; git diff) | kor ask\n\n"
+            "With a PROMPT, what is piped is left alone.\n\n"
             f"{_EXIT_CODES}"
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
