@@ -323,7 +323,12 @@ class Space:
 
         Where it is hidden the level is empty, and is there for the day it is not.
         """
-        visible = as_seen(override.replacement, self.names(override))
+        # A name made by an override that is hidden here is hidden with it.
+        names = {
+            path: name if name in under.graph.edges else None
+            for path, name in self.names(override).items()
+        }
+        visible = as_seen(override.replacement, names)
         graph = replaced_graph(under.graph, visible)
         mine = graph.closure(tuple(self._replaced()))
         affected = graph.closure(visible.paths)
