@@ -12,6 +12,7 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
+from kor_core.adapters.bodies import largest
 from kor_core.adapters.exchange import Exchange, Failure, Fault
 from kor_core.adapters.proxies import Proxies
 from kor_core.adapters.sessions import Connector, Session, Sessions
@@ -49,10 +50,18 @@ class Answer:
 
     async def read(self) -> bytes:
         """Return the whole body as it came, still compressed."""
+        body = bytearray()
         try:
-            return await self._response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            async for piece in self._response.content.iter_any():
+                body += piece
+                if len(body) > largest(self.status):
+                    raise _TooLargeError  # noqa: TRY301  # one place ends every failed read
+        except (aiohttp.ClientError, TimeoutError, OSError, _TooLargeError) as error:
             broken = _broken(error, self._exchange)
+        else:
+            return bytes(body)
+        finally:
+            self.close()
         raise broken
 
     async def pieces(self) -> AsyncIterator[bytes]:
@@ -165,9 +174,14 @@ class _StalledError(TimeoutError):
     """The request could not be sent: the other side stopped reading."""
 
 
+class _TooLargeError(Exception):
+    """The body has more bytes than an answer can have."""
+
+
 # Looked through from the top: subclasses stand before their bases.
 _FAULTS: Final[tuple[tuple[type[BaseException], Fault], ...]] = (
     (_StalledError, Fault.WRITE_TIMEOUT),
+    (_TooLargeError, Fault.TOO_LARGE),
     (aiohttp.ConnectionTimeoutError, Fault.CONNECT_TIMEOUT),
     (TimeoutError, Fault.READ_TIMEOUT),
     (aiohttp.ClientHttpProxyError, Fault.PROXY),

@@ -27,6 +27,8 @@ class Fault(Enum):
     PROXY = "the proxy would not let the request through"
     CUT = "the connection broke before the whole answer was there"
     GARBLED = "the answer is no valid HTTP"
+    TOO_LARGE = "the answer is larger than an answer can be"
+    PACKED = "the answer is broken, or compressed in a way that was not asked for"
     BAD_URL = "the endpoint is no valid URL"
     OTHER = "the connection failed"
 

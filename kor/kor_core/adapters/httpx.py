@@ -4,7 +4,7 @@ openai 2 and litellm speak httpx, openai 3 speaks httpx2. Both have the same cla
 definition serves, made for the library it is asked for.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import timedelta
 from functools import cache
 from time import perf_counter
@@ -12,7 +12,8 @@ from types import ModuleType
 from typing import Any, Final
 
 from kor_core.adapters.aiohttp import Answer, Broken, Wire
-from kor_core.adapters.exchange import TIMEOUTS, noted
+from kor_core.adapters.bodies import ACCEPTED, UnusableBodyError, decoded, largest
+from kor_core.adapters.exchange import TIMEOUTS, Exchange, Failure, noted
 
 __all__ = ["make_client"]
 
@@ -67,16 +68,22 @@ def _client_class(library: Any) -> Any:
             content = await request.aread()
             exchange = noted()
             exchange.started(request.url.netloc.decode("ascii"))
+            request.headers["accept-encoding"] = ACCEPTED
             request.headers.update(exchange.extra)
             headers = Hidden(request.headers.raw)
             answer = await wire.send(request.method, url, headers, content, exchange)
             exchange.status = answer.status
             exchange.headers = library.Headers(answer.headers)
             streamed = stream and answer.status < _FIRST_ERROR
-            body = {"stream": body_class(answer)} if streamed else {"content": await answer.read()}
+            body = (
+                {"stream": body_class(answer)}
+                if streamed
+                else {"content": await _whole(answer, exchange)}
+            )
+            told = answer.headers if streamed else _unpacked_headers(answer.headers)
             response = library.Response(
                 answer.status,
-                headers=answer.headers,
+                headers=told,
                 request=request,
                 extensions={"reason_phrase": answer.reason.encode("ascii", "replace")},
                 **body,
@@ -111,6 +118,20 @@ def _body_class(library: Any) -> Any:
             self._answer.close()
 
     return Body
+
+
+async def _whole(answer: Answer, exchange: Exchange) -> bytes:
+    body = await answer.read()
+    try:
+        return decoded(body, exchange.headers.get("content-encoding", ""), largest(answer.status))
+    except UnusableBodyError as error:
+        exchange.failure = Failure(error.fault, exchange.host)
+        broken = Broken(exchange.failure)
+    raise broken
+
+
+def _unpacked_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    return [field for field in headers if field[0].lower() != b"content-encoding"]
 
 
 def _translated(library: Any, broken: Broken, request: Any = None) -> Exception:

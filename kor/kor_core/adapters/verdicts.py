@@ -247,6 +247,8 @@ def of_fault(fault: Fault) -> Verdict:
             "The provider did not answer in time",
             "Try again, or raise the timeouts in [network].",
         )
+    if fault in {Fault.TOO_LARGE, Fault.PACKED}:
+        return _SENSELESS
     cure = _CONNECTION.get(fault, "Try again.")
     retryable = False if fault in _LASTING else None
     return Verdict(errors.LLMConnectionError, "The connection failed", cure, retryable)
