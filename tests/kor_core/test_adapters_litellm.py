@@ -143,6 +143,24 @@ def test_the_hosts_identity_is_used_only_where_it_is_configured(
         provider.create_model("bedrock/anthropic.claude-3", config)
 
 
+@pytest.mark.parametrize("name", ["command-r", "huggingface/a/b", "replicate/a", "chatgpt/x"])
+def test_a_vendor_that_litellm_calls_past_the_transport_is_refused_with_the_cure(
+    name: str, provider: LiteLLMProvider
+) -> None:
+    with pytest.raises(errors.ConfigurationError, match="OpenAI-compatible base_url"):
+        provider.create_model(name, {"api_key": "sk-mine", "base_url": "http://127.0.0.1:9"})
+
+
+@pytest.mark.parametrize("name", ["hosted_vllm/x", "azure/x", "azure_ai/x", "lm_studio/x"])
+def test_a_key_goes_to_no_endpoint_of_the_hosts_environment(
+    name: str, provider: LiteLLMProvider
+) -> None:
+    with pytest.raises(errors.ConfigurationError, match="has no endpoint of its own"):
+        provider.create_model(name, {"api_key": "sk-mine"})
+
+    provider.create_model(name, {"base_url": "http://127.0.0.1:9"})
+
+
 # --- calls ----------------------------------------------------------------------------------
 
 # name, attribute of the upstream, path, and the model's name where the body has one

@@ -107,11 +107,14 @@ class LiteLLMProvider(BaseLLMProvider):
                 ``aws_region_name``.
 
         Raises:
-            ConfigurationError: the name holds an endpoint, or a setting is unknown.
+            ConfigurationError: the name holds an endpoint, a setting is unknown, or the
+                vendor cannot be called through KOR's connections or has no endpoint.
         """
         _refuse_endpoint(model_name)
         _refuse_unknown(config)
+        _refuse_unreached(model_name)
         _refuse_ambient(model_name, config)
+        _refuse_placeless(model_name, config)
         return LiteLLMModel(model_name, config, transport=self._transport)
 
     def credentials(self, model_name: str) -> Credentials:
@@ -256,6 +259,31 @@ def _refuse_unknown(config: Mapping[str, Any]) -> None:
                 for name in unknown
             ]
         )
+
+
+def _refuse_unreached(model_name: str) -> None:
+    """Refuse a vendor that litellm calls past the transport, or that nobody has tried."""
+    name = vendor_of(model_name)
+    if not name or VENDORS.get(name, Vendor(reached=False)).reached:
+        return
+    problem = Problem(
+        f"'{model_name}' is not called: for the vendor '{name}', litellm is not known to keep "
+        "to the proxy, certificates and timeouts of [network]. Use the provider openai with "
+        "the vendor's OpenAI-compatible base_url, or put a LiteLLM proxy in front."
+    )
+    raise ConfigurationError([problem])
+
+
+def _refuse_placeless(model_name: str, config: Mapping[str, Any]) -> None:
+    """Refuse a key without an endpoint: litellm would take one from the host's environment."""
+    vendor = VENDORS.get(vendor_of(model_name))
+    if vendor is None or vendor.url or vendor.ambient or config.get("base_url"):
+        return
+    problem = Problem(
+        f"'{model_name}' has no endpoint of its own. Set base_url in [llm.providers.litellm].",
+        key="llm.providers.litellm.base_url",
+    )
+    raise ConfigurationError([problem])
 
 
 def _refuse_ambient(model_name: str, config: Mapping[str, Any]) -> None:

@@ -26,6 +26,8 @@ class Vendor:
         needs_url: whether an endpoint must be configured, because each user has another.
         ambient: settings one of which must be given for the host's own identity to be used
             (a cloud's role, a profile); for vendors that find it without a key.
+        reached: whether litellm calls it through the connections it is given. Some vendors
+            it calls through its own, past the proxy, the certificates and the limits.
     """
 
     keys: tuple[str, ...] = ()
@@ -34,6 +36,7 @@ class Vendor:
     names: str = ""
     needs_url: bool = False
     ambient: tuple[str, ...] = ()
+    reached: bool = True
 
 
 _AWS: Final = (
@@ -57,7 +60,10 @@ VENDORS: Final[Mapping[str, Vendor]] = {
     "bedrock": Vendor(("AWS_BEARER_TOKEN_BEDROCK",), ambient=_AWS),
     "cerebras": Vendor(("CEREBRAS_API_KEY",), "https://api.cerebras.ai/v1"),
     "cohere": Vendor(
-        ("COHERE_API_KEY", "CO_API_KEY"), "https://api.cohere.com/v2/chat", names=r"command(-|$)"
+        ("COHERE_API_KEY", "CO_API_KEY"),
+        "https://api.cohere.com/v2/chat",
+        names=r"command(-|$)",
+        reached=False,
     ),
     "dashscope": Vendor(
         ("DASHSCOPE_API_KEY",),
@@ -82,7 +88,7 @@ VENDORS: Final[Mapping[str, Vendor]] = {
     ),
     "groq": Vendor(("GROQ_API_KEY",), "https://api.groq.com/openai/v1", ("GROQ_API_BASE",)),
     "hosted_vllm": Vendor(urls=("HOSTED_VLLM_API_BASE",), needs_url=True),
-    "huggingface": Vendor(("HF_TOKEN", "HUGGINGFACE_API_KEY")),
+    "huggingface": Vendor(("HF_TOKEN", "HUGGINGFACE_API_KEY"), reached=False),
     "lm_studio": Vendor(urls=("LM_STUDIO_API_BASE",), needs_url=True),
     "mistral": Vendor(
         ("MISTRAL_API_KEY",),
@@ -108,7 +114,7 @@ VENDORS: Final[Mapping[str, Vendor]] = {
         "https://api.perplexity.ai",
         names=r"sonar(-|$)",
     ),
-    "replicate": Vendor(("REPLICATE_API_KEY",)),
+    "replicate": Vendor(("REPLICATE_API_KEY",), reached=False),
     "sagemaker": Vendor(ambient=_AWS),
     "sambanova": Vendor(("SAMBANOVA_API_KEY",), "https://api.sambanova.ai/v1"),
     "together_ai": Vendor(
