@@ -52,7 +52,7 @@ def spread(app: ApplicationContainer, counts: list[int]) -> Iterator[tuple[int, 
             yield count, size, (time.perf_counter() - start) / count
 
 
-def fill(tenants: TenantKernels, count: int) -> None:
+def fill(tenants: TenantKernels[Any], count: int) -> None:
     for number in range(count):
         with tenants.use(f"tenant-{number}"):
             pass

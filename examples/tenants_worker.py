@@ -9,7 +9,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterable, AsyncIterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kor_containers import TenantKernels, create_container
 from kor_core.errors import KorError
@@ -30,7 +30,7 @@ async def answer(prompt: str) -> str:
     return await get_kernel().model_selector.get_model().agenerate(prompt)
 
 
-async def handle(tenants: TenantKernels, job: Job) -> str:
+async def handle(tenants: TenantKernels[Any], job: Job) -> str:
     """Handle one job; what is wrong with one tenant stops no other's jobs."""
     try:
         async with tenants.use(job.tenant):
@@ -40,7 +40,7 @@ async def handle(tenants: TenantKernels, job: Job) -> str:
 
 
 async def work(
-    tenants: TenantKernels, jobs: AsyncIterable[Job], workers: int = 8
+    tenants: TenantKernels[Any], jobs: AsyncIterable[Job], workers: int = 8
 ) -> AsyncIterator[str]:
     """Yield the outcomes of jobs, so many at once, as they are done."""
     waiting: set[asyncio.Task[str]] = set()

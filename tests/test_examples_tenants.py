@@ -81,7 +81,7 @@ def test_the_service_asks_with_each_tenants_own_key_at_its_own_endpoint(
     configuration, overlays, upstream
 ):
     service = example("tenants_service").create_service(configuration, overlays)
-    with served(service) as url, httpx.Client(base_url=url, trust_env=False) as client:
+    with served(service) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
         answers = [
             client.get("/answers", params={"question": f"I am {t}"}, headers={"X-Tenant": t})
             for t in ("acme", "globex")
@@ -106,7 +106,7 @@ def test_the_service_asks_with_each_tenants_own_key_at_its_own_endpoint(
 async def test_the_service_keeps_tenants_apart_under_load(configuration, overlays, upstream):
     service = example("tenants_service").create_service(configuration, overlays)
     with served(service) as url:
-        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
             asked = [("acme", "globex")[number % 2] for number in range(60)]
             answers = await asyncio.gather(
                 *(

@@ -15,7 +15,7 @@ It needs the extra ``fastapi``: ``pip install kor-sdk[fastapi]``.
 
 import logging
 from collections.abc import Callable
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
@@ -59,7 +59,7 @@ class TenantMiddleware:
     """
 
     def __init__(
-        self, app: ASGIApp, tenants: TenantKernels, tenant_of: _TenantOf | None = None
+        self, app: ASGIApp, tenants: TenantKernels[Any], tenant_of: _TenantOf | None = None
     ) -> None:
         self._app = app
         self._tenants = tenants

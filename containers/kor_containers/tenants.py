@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Generator
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Self
+from typing import Generic, Self, TypeVar
 
 from kor_containers.config import Source
 from kor_containers.container import KorContainer
@@ -17,8 +17,10 @@ from kor_core.kernel import Kernel, RefusedDefault, use_kernel
 
 __all__ = ["TenantKernels", "TenantUse"]
 
+C = TypeVar("C", bound=KorContainer)
 
-class TenantKernels:
+
+class TenantKernels(Generic[C]):
     """The kernels of an application's tenants.
 
     A tenant is the application's container with the settings replaced: its registry, selector
@@ -51,7 +53,7 @@ class TenantKernels:
 
     def __init__(
         self,
-        app: KorContainer,
+        app: C,
         source: OverlaySource,
         max_active: int = 1000,
         idle_seconds: float = 600.0,
@@ -80,7 +82,7 @@ class TenantKernels:
         """
         return TenantUse(self._serving, checked_id(tenant), sync=not self._reader.is_async)
 
-    def container(self, tenant: str) -> Any:
+    def container(self, tenant: str) -> C:
         """Return a tenant's whole container, which lives as long as the tenant's kernel.
 
         Use it inside ``use``, which keeps it open.
@@ -91,7 +93,8 @@ class TenantKernels:
         """
         lease = self._serving.take(checked_id(tenant))
         self._serving.give_back(lease)
-        return self._derivation.container(lease)
+        container: C = self._derivation.container(lease)
+        return container
 
     @property
     def active(self) -> tuple[str, ...]:

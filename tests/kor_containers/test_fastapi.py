@@ -81,7 +81,9 @@ def service(tenants):
 
 
 def client_of(service):
-    return httpx.AsyncClient(transport=httpx.ASGITransport(service), base_url="http://service.test")
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(service), base_url="http://service.test", timeout=60
+    )
 
 
 @pytest.fixture
