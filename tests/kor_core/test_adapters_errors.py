@@ -262,6 +262,10 @@ def test_an_id_that_the_vendor_sends_is_in_the_error(
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 -0000"}, 0.0),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "inf"}, None),
+        ({"retry-after": "1e3"}, None),
+        ({"retry-after": "999999999"}, 86400.0),
+        ({"retry-after": "Wed, 21 Oct 9999 07:28:00 GMT"}, 86400.0),
+        ({"retry-after": "Wed, 21 Oct 99999999999999999999 07:28:00 GMT"}, None),
         ({}, None),
     ],
 )
@@ -328,6 +332,36 @@ def test_an_answer_without_text_says_why(
     assert kind is type(error)
     assert told in str(error)
     assert 200 == error.status
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_nested_too_deep_is_an_error_of_the_provider(
+    status: int, upstream: Upstream, transport: Transport
+) -> None:
+    upstream.play(faults.Body(b"[" * 200_000, status=status))
+
+    error = failure_of(VENDORS[0].values[0].model_at(upstream, transport))
+
+    assert (errors.ProviderError, status) == (type(error), error.status)
+
+
+def test_signs_that_cannot_be_printed_are_replaced(
+    upstream: Upstream, transport: Transport
+) -> None:
+    upstream.play(faults.Body(rb'{"error": {"message": "a\ud800b\u001b[0m"}}', status=400))
+
+    error = failure_of(VENDORS[0].values[0].model_at(upstream, transport))
+
+    assert "a\ufffdb\ufffd[0m" in str(error)
+
+
+def test_an_unmodified_answer_is_no_redirect(upstream: Upstream, transport: Transport) -> None:
+    upstream.play(faults.Body(b"", status=304))
+
+    error = failure_of(VENDORS[0].values[0].model_at(upstream, transport))
+
+    assert errors.ProviderError is type(error)
+    assert "redirect" not in str(error)
 
 
 async def test_the_import_of_an_sdk_does_not_count_against_the_time_of_the_call() -> None:

@@ -1,6 +1,7 @@
 """What a vendor's HTTP answer says about a failure: its words, codes, waiting time and id."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ __all__ = [
 ]
 
 _LONGEST: Final = 500
+_LONGEST_WAIT: Final = 86400.0  # seconds; who says to wait longer is wrong, or means harm
+_DECIMAL: Final = re.compile(r"-?\d{1,20}(\.\d{0,20})?", re.ASCII)
 _REQUEST_IDS: Final = (
     "x-request-id",  # OpenAI and most that speak like it
     "request-id",  # Anthropic
@@ -80,7 +83,7 @@ def _parsed(body: bytes) -> Any:
     text = body.decode("utf-8", "replace").strip()
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         # A page for people, of a proxy or a wrong address, says nothing that helps.
         return "" if text.startswith("<") else text
 
@@ -112,6 +115,7 @@ def _retry_delay(error: Mapping[str, Any]) -> float | None:
 def shortened(text: str) -> str:
     """Return a vendor's words on one line of bearable length."""
     line = " ".join(text.split())
+    line = "".join(sign if sign.isprintable() else "\ufffd" for sign in line)
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 
@@ -134,18 +138,17 @@ def retry_after_of(headers: Mapping[str, str]) -> float | None:
 
 
 def _seconds(text: str) -> float | None:
-    try:
-        seconds = float(text)
-    except ValueError:
+    if not _DECIMAL.fullmatch(text):
         return None
-    return max(seconds, 0.0) if seconds < float("inf") else None
+    seconds = float(text)
+    return min(max(seconds, 0.0), _LONGEST_WAIT)
 
 
 def _until(date: str) -> float | None:
     try:
         moment = parsedate_to_datetime(date)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:  # HTTP dates are in GMT, and -0000 says nothing about the zone
         moment = moment.replace(tzinfo=UTC)
-    return max((moment - datetime.now(UTC)).total_seconds(), 0.0)
+    return min(max((moment - datetime.now(UTC)).total_seconds(), 0.0), _LONGEST_WAIT)

@@ -19,7 +19,7 @@ def parsed(content: bytes) -> Mapping[str, Any]:
     """
     try:
         answer = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         is_page = content.lstrip()[:1] == b"<"
         what = "an HTML page" if is_page else "no valid JSON" if content.strip() else "empty"
         raise SenselessAnswerError(f"the body is {what}") from None

@@ -211,7 +211,8 @@ def of_answer(status: int, codes: Iterable[str], words: str, *, passing: bool = 
     >>> of_answer(429, ["insufficient_quota"], "").kind.__name__
     'QuotaExhaustedError'
     """
-    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+    redirects = HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST
+    if redirects and status != HTTPStatus.NOT_MODIFIED:
         return _ELSEWHERE
     failed = status >= HTTPStatus.BAD_REQUEST
     known = _BY_CODE if failed else _BY_CODE | _BY_GENERAL_CODE
