@@ -194,6 +194,7 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 def is_pending(result: Any) -> bool:
     """Whether a factory gave something to be awaited instead of an object."""
     # Almost nothing can be awaited at all, which is quicker to see.
-    if not hasattr(type(result), "__await__"):
+    kind: type[object] = result.__class__
+    if not hasattr(kind, "__await__"):
         return False
     return asyncio.iscoroutine(result) or asyncio.isfuture(result)

@@ -5,7 +5,16 @@ from typing import Any, TypeAlias, TypeGuard
 
 from dependency_injector import providers
 
-__all__ = ["AnyProvider", "Handed", "contents", "inside", "is_provider", "overridings", "related"]
+__all__ = [
+    "AnyProvider",
+    "Handed",
+    "contents",
+    "inside",
+    "is_provider",
+    "last_overriding",
+    "overridings",
+    "related",
+]
 
 AnyProvider: TypeAlias = providers.Provider[Any]
 
@@ -19,7 +28,7 @@ class Handed(providers.Provider[Any]):
         super().__init__()
         self.value = value
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *_: Any, **__: Any) -> Any:
         """The object."""
         return self.value
 
@@ -47,6 +56,12 @@ def overridings(provider: AnyProvider) -> tuple[AnyProvider, ...]:
     """The providers that override one, the one in force last."""
     anything: Any = provider
     return anything.overridden  # type: ignore[no-any-return] # the stub says there is just one
+
+
+def last_overriding(provider: AnyProvider) -> AnyProvider | None:
+    """The provider that overrides one now."""
+    anything: Any = provider
+    return anything.last_overriding  # type: ignore[no-any-return] # the stub leaves out of what
 
 
 def related(provider: AnyProvider) -> Iterator[AnyProvider]:

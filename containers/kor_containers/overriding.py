@@ -8,7 +8,7 @@ from kor_containers.callers import Caller
 from kor_containers.levels import Replacement
 from kor_containers.native import AnyProvider, Handed, is_provider
 
-__all__ = ["Override"]
+__all__ = ["Overridden", "Override"]
 
 
 class Overridden(Protocol):

@@ -7,6 +7,7 @@ from dependency_injector import providers
 
 from kor_containers.definitions import Definable
 from kor_containers.levels import Level
+from kor_containers.native import last_overriding
 from kor_containers.reading import Reader, bindings_of
 from kor_containers.redirects import Redirect, redirect, unredirect
 from kor_containers.replacing import graph_of
@@ -26,7 +27,16 @@ class RootSpace(Space):
             somebody holds each of them.
     """
 
-    __slots__ = ("_class_names", "_joins", "_led", "_names", "_natives", "_prefixes", "_read_with", "bindings")
+    __slots__ = (
+        "_class_names",
+        "_joins",
+        "_led",
+        "_names",
+        "_natives",
+        "_prefixes",
+        "_read_with",
+        "bindings",
+    )
 
     def __init__(self, views: Views, *, joins: bool = False) -> None:
         super().__init__(None, None, views, NOTHING)
@@ -101,7 +111,7 @@ class RootSpace(Space):
         reader = Reader(self.name_of, self.prefix_of, joins=self._joins)
         for path, provider in self.bindings.items():
             reader.declare(path, provider)
-        self._read_with = {path: item.last_overriding for path, item in self._natives.items()}
+        self._read_with = {path: last_overriding(item) for path, item in self._natives.items()}
         return reader
 
     def reread(self) -> None:
@@ -115,7 +125,7 @@ class RootSpace(Space):
 
     def _overridden_since(self) -> bool:
         for path, provider in self._natives.items():
-            last = provider.last_overriding
+            last = last_overriding(provider)
             if last is not self._read_with[path] and not isinstance(last, Redirect):
                 return True
         return False

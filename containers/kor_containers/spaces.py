@@ -8,17 +8,12 @@ from weakref import ref
 from kor_containers.callers import Caller, caller
 from kor_containers.definitions import MISSING, Definable
 from kor_containers.flights import current_flight
+from kor_containers.following import following_level, names_of, put_back
 from kor_containers.graph import Graph
 from kor_containers.levels import Level, Replacement
 from kor_containers.lifecycle import Built, aclose_all, close_all, raise_together
 from kor_containers.overriding import Override
-from kor_containers.replacing import (
-    as_seen,
-    read_replacement,
-    replaced_graph,
-    replaced_level,
-    seen_through,
-)
+from kor_containers.replacing import read_replacement, replaced_level
 from kor_containers.sources import Outdated, Provided, Source
 from kor_containers.validation import Report, validate
 from kor_core.errors import ContainerError
@@ -313,69 +308,15 @@ class Space:
 
     def follow(self, override: Override) -> None:
         """Show an ancestor's override, here and in all descendants."""
-        self.levels += ((override, self._following(override, self.top)),)
+        self.levels += ((override, following_level(self, override)),)
         self.changed(self.handles)
         for child in self.children:
             child.follow(override)
 
-    def _following(self, override: Override, under: Level) -> Level:
-        """The level by which an ancestor's override shows here.
-
-        Where it is hidden the level is empty, and is there for the day it is not.
-        """
-        # A name made by an override that is hidden here is hidden with it.
-        names = {
-            path: name if name in under.graph.edges else None
-            for path, name in self.names(override).items()
-        }
-        visible = as_seen(override.replacement, names)
-        graph = replaced_graph(under.graph, visible)
-        mine = graph.closure(tuple(self._replaced()))
-        affected = graph.closure(visible.paths)
-        fresh = (affected | visible.definitions.keys() | visible.renamed.keys()) & mine
-        # What was this container's own is the ancestor's where the override makes it depend
-        # on nothing that is replaced here; and so is what the override itself wraps.
-        inherited = {path for path in affected - mine if under.is_owned(path)}
-        inherited |= visible.renamed.keys() - mine
-        owned = fresh | inherited
-        definitions, renamed = visible.definitions, visible.renamed
-        return Level(self, under, graph, owned, definitions, renamed, frozenset(inherited))
-
-    def names(self, override: Override) -> dict[str, str | None]:
-        """The names by which this container sees what an ancestor's override replaces.
-
-        None stands for what was replaced in between: here, or in a container in between.
-        """
-        if override.owner is self:
-            return {path: path for path in override.replacement.paths}
+    def names_above(self, override: Override) -> Mapping[str, str | None]:
+        """The names by which the parent sees what an ancestor's override replaces."""
         assert self.parent is not None  # noqa: S101 # an ancestor's override came through it
-        return {
-            path: None if name is None else self._seen(name, override)
-            for path, name in self.parent.names(override).items()
-        }
-
-    def _seen(self, path: str, before: Override) -> str | None:
-        seen: str | None = path
-        for replacement in self._replacements(before):
-            seen = None if seen is None else replacement.seen(seen)
-        return seen
-
-    def _replacements(self, before: Override | None = None) -> Iterator[Replacement]:
-        """What was replaced in this very container, as long as an override was not there yet."""
-        yield self.replacement
-        for override, _ in self.levels:
-            if override is before:
-                return
-            if override.owner is self:
-                yield override.replacement
-
-    def _replaced(self) -> list[str]:
-        """What was replaced in this very container, by the names that it has now."""
-        names: list[str] = []
-        for replacement in self._replacements():
-            names = [seen for name in names if (seen := replacement.seen(name)) is not None]
-            names += replacement.definitions
-        return names
+        return names_of(self.parent, override)
 
     def overrides_of(self, path: str) -> list[Override]:
         """The overrides of a binding in force here, the last one last."""
@@ -398,13 +339,22 @@ class Space:
         Parents come first, so that what was built for their children is closed before it.
         """
         with self.lock:
+            if not self._children and self.levels and self.levels[-1][0] is override:
+                return self._take_off()
             family = list(self.family())
             # All names before any change, as a child's are told by way of its parents.
-            names = [space.names(override) for space in family]
+            names = [names_of(space, override) for space in family]
             built: list[Built] = []
             for space, known in zip(family, names, strict=True):
                 built += space.take_out(override, known)
         return built
+
+    def _take_off(self) -> list[Built]:
+        """Take the last override off: the usual end, where nothing else has to change."""
+        level = self.levels[-1][1]
+        self.levels = self.levels[:-1]
+        self.changed(level.owned or ())
+        return level.end()
 
     def family(self) -> "Iterator[Space]":
         """This space and all that were derived from it, parents first."""
@@ -425,19 +375,9 @@ class Space:
         above = self.levels[found[0] + 1 :]
         built = self.levels[found[0]][1].end()
         self.levels = self.levels[: found[0]]
-        changed = {name for name in names.values() if name is not None}
-        for other, old in above:
-            changed = {seen for path in changed if (seen := seen_through(old, path)) is not None}
-            dropped = old.graph.closure(tuple(sorted(changed)))
-            built += old.settle(self._again(other), dropped)
-            self.levels += ((other, old),)
+        built += put_back(self, above, {name for name in names.values() if name is not None})
         self.changed(self.handles)
         return built
-
-    def _again(self, override: Override) -> Level:
-        if override.owner is self:
-            return replaced_level(self, self.top, self.top.graph, override.replacement)
-        return self._following(override, self.top)
 
     def changed(self, paths: Iterable[str]) -> None:
         """Let the handles of these paths forget what they remember."""

@@ -27,7 +27,7 @@ def in_threads(work: Any, count: int = 8) -> list[Any]:
         start.wait()
         try:
             results.append(work())
-        except Exception as error:  # the test looks at it
+        except Exception as error:  # noqa: BLE001 # the test looks at it
             results.append(error)
 
     threads = [threading.Thread(target=run) for _ in range(count)]
@@ -175,7 +175,7 @@ def test_a_declared_circle_is_found_before_anything_is_built() -> None:
 
 def test_a_constructor_that_asks_for_what_is_being_built_is_told_the_circle() -> None:
     class App(KorContainer):
-        leaf = Singleton(lambda: app.top())
+        leaf = Singleton(lambda: app.top())  # noqa: PLW0108 # app is made below
         middle = Singleton(list, leaf)
         top = Singleton(list, middle)
 
@@ -244,11 +244,11 @@ def test_an_error_says_on_the_way_to_what_it_happened(app: Any) -> None:
 
 
 class Async(KorContainer):
-    async def _connect() -> list[str]:  # type: ignore[misc] # a function for the class body
+    async def _connect() -> list[str]:  # type: ignore[misc] # for the class body
         await asyncio.sleep(0.01)
         return ["connected"]
 
-    async def _join(database: Any, word: str) -> tuple[Any, str]:  # type: ignore[misc] # as above
+    async def _join(database: Any, word: str) -> tuple[Any, str]:  # type: ignore[misc] # noqa: N805 # as above
         return database, word
 
     word = Object("w")
@@ -433,9 +433,9 @@ def test_a_native_async_provider_says_so_without_a_loop_too(app: Any) -> None:
     async def fake() -> str:
         return "fake"
 
-    with app.llm.openai.override(providers.Factory(fake)):
-        with pytest.raises(ContainerError, match=r"await container\.llm\.openai\.async_"):
-            app.llm.openai()
+    says_so = pytest.raises(ContainerError, match=r"await container\.llm\.openai\.async_")
+    with app.llm.openai.override(providers.Factory(fake)), says_so:
+        app.llm.openai()
 
 
 async def test_native_providers_over_async_bindings_are_awaited() -> None:
@@ -513,7 +513,7 @@ async def test_a_circle_of_async_builds_is_found() -> None:
         leaf = Singleton(make_leaf)
 
     app = App()
-    with pytest.raises(ContainerError, match="leaf ← top ← leaf|top ← leaf ← top"):
+    with pytest.raises(ContainerError, match=r"leaf ← top ← leaf|top ← leaf ← top"):
         await app.top.async_()
 
 

@@ -104,7 +104,7 @@ ORDER = list(NEEDS)
 
 @st.composite
 def choices(draw: st.DrawFn) -> dict[str, str | None]:
-    """Bindings to replace, and what the replacement needs: nothing, the replaced, or a lower one."""
+    """Bindings to replace, and what each needs: nothing, what it replaces, or a lower one."""
     chosen = draw(st.lists(st.sampled_from(ORDER), min_size=1, max_size=2, unique=True))
     return {path: draw(st.sampled_from([None, *ORDER[: ORDER.index(path) + 1]])) for path in chosen}
 

@@ -38,12 +38,16 @@ def test_the_tree_shows_what_is_built_and_shared(app: Any) -> None:
         "      ├─ llm.openai: OpenAI, built, shared with the parent",
         "      │  └─ llm.transport: the same as network.transport, built, shared with the parent",
         "      │     └─ network.transport: Transport, built, shared with the parent",
-        "      │        └─ network.operator: the same as config.operator, built, "
-        "shared with the parent",
+        (
+            "      │        └─ network.operator: the same as config.operator, built, "
+            "shared with the parent"
+        ),
         "      │           └─ config.operator: Settings, built, shared with the parent",
         "      └─ llm.litellm: LiteLLM, built, shared with the parent",
-        "         └─ llm.transport: the same as network.transport, built, shared with the parent, "
-        "see above",
+        (
+            "         └─ llm.transport: the same as network.transport, built, "
+            "shared with the parent, see above"
+        ),
     ]
 
 

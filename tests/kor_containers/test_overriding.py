@@ -241,7 +241,7 @@ def test_a_binding_cannot_override_itself(app: Any) -> None:
 
 def test_an_exception_leaves_the_block_restored(app: Any) -> None:
     kernel = app.kernel()
-    with pytest.raises(ZeroDivisionError), app.llm.openai.override("fake"):
+    with pytest.raises(ZeroDivisionError), app.llm.openai.override("fake"):  # noqa: PT012 # a block
         app.kernel()
         raise ZeroDivisionError
 

@@ -68,7 +68,7 @@ def test_the_exception_in_flight_is_the_context_of_what_closers_raise(app: Any) 
         def close(self) -> None:
             raise OSError("stuck")
 
-    with pytest.raises(ExceptionGroup) as caught, app.llm.openai.override(Singleton(Bad)):
+    with pytest.raises(ExceptionGroup) as caught, app.llm.openai.override(Singleton(Bad)):  # noqa: PT012 # both fail
         app.kernel()
         raise ZeroDivisionError
 

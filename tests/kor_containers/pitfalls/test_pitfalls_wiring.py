@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+import threading
 import types
 from types import SimpleNamespace
 from typing import Any
@@ -84,7 +85,6 @@ def test_checks_find_circles_types_and_arguments_before_anything_is_built() -> N
 
 def test_bindings_added_by_racing_threads_are_all_there(toy: SimpleNamespace, app: Any) -> None:
     """There, ``set_providers`` is read-modify-write, and registrations get lost."""
-    import threading
 
     def add(number: int) -> None:
         for index in range(25):
