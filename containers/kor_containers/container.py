@@ -26,7 +26,7 @@ from kor_containers.providers import Dependency
 from kor_core.errors import ContainerError
 from kor_core.suggestions import did_you_mean, listed
 
-__all__ = ["KorContainer", "KorInstance"]
+__all__ = ["KorContainer", "KorInstance", "KorMeta"]
 
 # What a container keeps in attributes of its own: a binding of that name would shadow it.
 _RESERVED = frozenset(dir(KorInstance())) - {"__self__"}

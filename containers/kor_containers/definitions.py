@@ -22,6 +22,7 @@ __all__ = [
     "Container",
     "Definable",
     "Definition",
+    "Missing",
     "Native",
     "Need",
     "Plain",

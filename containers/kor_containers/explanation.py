@@ -22,7 +22,7 @@ from kor_containers.levels import Level
 from kor_containers.sources import Cell
 from kor_containers.spaces import Space
 
-__all__ = ["Explanation", "explain"]
+__all__ = ["Explanation", "Owner", "explain"]
 
 # Sets what was handed in apart from other replacements; of no use to a reader.
 _NUMBER: Final = re.compile(r"~\d+")

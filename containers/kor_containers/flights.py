@@ -13,13 +13,7 @@ from typing import Any, Final, Protocol
 
 from kor_core.errors import ContainerError
 
-__all__ = [
-    "Flight",
-    "current_flight",
-    "is_pending",
-    "running_loop",
-    "take_off",
-]
+__all__ = ["Flight", "Goal", "current_flight", "is_pending", "running_loop", "take_off"]
 
 
 class Goal(Protocol):

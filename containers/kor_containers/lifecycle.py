@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from kor_containers.definitions import Closer
 
-__all__ = ["Built", "aclose_all", "close_all", "raise_together"]
+__all__ = ["Built", "aclose_all", "can_close", "close_all", "raise_together"]
 
 
 def can_close(value: Any, closer: Closer | None) -> bool:

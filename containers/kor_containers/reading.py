@@ -28,7 +28,7 @@ from kor_containers.definitions import (
 from kor_containers.native import AnyProvider, Handed, is_provider, overridings, related
 from kor_containers.redirects import Redirect
 
-__all__ = ["Reader", "ScopeOf", "bindings_of"]
+__all__ = ["Foreign", "Names", "Reader", "ScopeOf", "bindings_of"]
 
 Names = Callable[[AnyProvider], str | None]
 

@@ -21,7 +21,7 @@ from kor_containers.flights import (
 )
 from kor_core.errors import ContainerError
 
-__all__ = ["Cell", "Home", "Outdated", "Provided", "Reference", "Source"]
+__all__ = ["Cell", "Finder", "Home", "Outdated", "Provided", "Reference", "Source"]
 
 
 class Outdated(Exception):  # noqa: N818 # a signal, never seen outside

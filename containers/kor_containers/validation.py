@@ -11,7 +11,7 @@ from kor_containers.definitions import Alias, Constant, Definition, Native, Reci
 from kor_containers.levels import Level
 from kor_core.errors import ContainerError
 
-__all__ = ["Finding", "InvalidContainerError", "Report", "validate"]
+__all__ = ["Finding", "InvalidContainerError", "Kind", "Report", "validate"]
 
 Kind = Literal["missing", "cycle", "arguments", "type", "stale"]
 

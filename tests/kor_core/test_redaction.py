@@ -7,7 +7,7 @@ import traceback
 
 import pytest
 
-from kor_core.redaction import MASK, Config, Secret, redact
+from kor_core.redaction import MASK, Config, Secret, redact, secrets_in
 
 PLANTED = "sk-planted-0123456789"
 
@@ -23,7 +23,7 @@ def test_a_secret_is_its_text_everywhere_but_in_its_repr():
 
 @pytest.mark.parametrize("copier", [copy.copy, copy.deepcopy])
 def test_a_copy_of_a_secret_is_still_masked(copier):
-    assert PLANTED not in repr(copier({"x": Secret(PLANTED)}))
+    assert PLANTED not in repr(copier(Secret(PLANTED)))
 
 
 def test_a_secret_refuses_to_be_pickled():
@@ -89,3 +89,9 @@ def test_redact_replaces_every_occurrence_and_longer_secrets_first():
 
 def test_redact_leaves_text_alone_where_a_secret_is_too_short_to_search_for():
     assert "banana" == redact("banana", ["a", ""])
+
+
+def test_every_secret_of_a_config_can_be_listed_at_any_depth():
+    config = Config({"api_key": "one", "deep": [{"token": "two"}, ("x", {"password": "three"})]})
+
+    assert ["one", "two", "three"] == [str(secret) for secret in secrets_in(config)]

@@ -99,6 +99,32 @@ def test_models_got_before_use_a_provider_that_took_the_place_of_theirs():
     assert model is registry.get_model("custom:v1")
 
 
+def test_threads_that_race_for_a_replaced_provider_share_one_object():
+    class Slow(CustomProvider):
+        made = 0
+
+        def create_model(self, model_name, config):
+            self.made += 1
+            waiting.wait(10)
+            return super().create_model(model_name, config)
+
+    waiting = threading.Event()
+    registry = registry_of(CustomProvider())
+    model = registry.get_model("custom:v1")
+    slow = Slow()
+    registry.register(slow, replace=True)
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(model.inner)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    threading.Timer(0.3, waiting.set).start()
+    for thread in threads:
+        thread.join()
+
+    assert 1 == slow.made
+    assert 1 == len({id(inner) for inner in found})
+
+
 @pytest.mark.parametrize(
     ("provider", "words"),
     [

@@ -182,3 +182,17 @@ def test_ctrl_c_during_a_sync_call_ends_it():
 
     assert 0 != process.returncode
     assert "KeyboardInterrupt" in stderr
+
+
+def test_what_a_fork_inherits_is_forgotten_and_begun_anew():
+    own = runner._Runner()
+    own.run(answer())
+    loop, thread = own._loop, own._thread
+
+    own.forget()
+
+    assert 7 == own.run(answer(7))
+    assert loop is not own._loop
+    own.stop()
+    own._loop, own._thread = loop, thread
+    own.stop()

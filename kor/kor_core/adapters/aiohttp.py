@@ -19,7 +19,7 @@ from kor_core.adapters.sessions import Connector, Session, Sessions
 from kor_core.redaction import Secret
 from kor_core.settings import NetworkSettings
 
-__all__ = ["Answer", "Broken", "Wire"]
+__all__ = ["Answer", "Broken", "Headers", "Wire"]
 
 Headers = Iterable[tuple[bytes, bytes]]
 

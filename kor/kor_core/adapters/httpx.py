@@ -15,7 +15,7 @@ from kor_core.adapters.aiohttp import Answer, Broken, Wire
 from kor_core.adapters.bodies import ACCEPTED, UnusableBodyError, decoded, largest
 from kor_core.adapters.exchange import TIMEOUTS, Exchange, Failure, noted
 
-__all__ = ["make_client"]
+__all__ = ["Hidden", "make_client"]
 
 _FIRST_ERROR: Final = 400
 

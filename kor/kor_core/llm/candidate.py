@@ -11,7 +11,14 @@ from kor_core.llm.reference import Reference
 from kor_core.settings import ModelSettings, Settings
 from kor_core.suggestions import listed, nearest
 
-__all__ = ["GENERATION", "Candidate", "checked_settings", "generation_settings", "refuse_unserved"]
+__all__ = [
+    "GENERATION",
+    "Candidate",
+    "checked_settings",
+    "checked_timeout",
+    "generation_settings",
+    "refuse_unserved",
+]
 
 # What a call or a [llm.…] table may set beside the model; only what is set is sent.
 GENERATION: Final = ("temperature", "max_tokens", "top_p", "stop", "seed", "timeout")

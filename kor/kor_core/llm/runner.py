@@ -124,5 +124,5 @@ async def _wind_down() -> None:
 
 _runner = _Runner()
 atexit.register(_runner.stop)
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows does not fork
     os.register_at_fork(after_in_child=_runner.forget)
