@@ -56,9 +56,7 @@ def test_an_installed_plugin_serves_without_further_configuration(
 
 
 def test_a_disabled_plugin_does_not(installed, tmp_path):
-    done = ask(
-        installed, tmp_path / "config.toml", f'{DEFAULT}[plugins]\ndisabled = ["reverse"]\n'
-    )
+    done = ask(installed, tmp_path / "config.toml", f'{DEFAULT}[plugins]\ndisabled = ["reverse"]\n')
 
     assert 0 != done.returncode
     assert "reverse" in done.stderr
