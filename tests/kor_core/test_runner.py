@@ -159,6 +159,16 @@ def test_the_interpreter_exits_cleanly_after_a_sync_call(end):
     assert (0, "Echo: x\n", "") == (done.returncode, done.stdout, done.stderr)
 
 
+def test_the_interpreter_exits_cleanly_after_work_in_the_loops_own_threads():
+    code = "import asyncio\nfrom kor_core.llm.runner import run\nrun(asyncio.to_thread(int))\n"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (0, "") == (done.returncode, done.stderr)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_during_a_sync_call_ends_it():
     code = (

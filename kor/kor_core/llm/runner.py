@@ -10,6 +10,7 @@ import atexit
 import os
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import Context, copy_context
 from threading import Lock, Thread, current_thread
 from typing import Any, Generic, TypeVar
@@ -119,7 +120,10 @@ async def _wind_down() -> None:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await loop.shutdown_asyncgens()
-    await loop.shutdown_default_executor()
+    # From 3.12 on no thread may start at exit, not even to wait for those of the executor, which
+    # the interpreter has joined by then.
+    with suppress(RuntimeError):
+        await loop.shutdown_default_executor()
 
 
 _runner = _Runner()
