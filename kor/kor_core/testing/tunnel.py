@@ -69,7 +69,7 @@ class Tunnel(Peer):
         except MalformedRequestError:
             self._refuse(_MALFORMED)
             return
-        if incoming is not None:
+        if incoming is not None:  # pragma: no branch  # a head in pieces: the network decides
             self._take(incoming)
 
     def connection_lost(self, exc: Exception | None) -> None:
