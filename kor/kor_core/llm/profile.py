@@ -3,42 +3,26 @@
 Unknown is unknown: None, never zero and never False.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final, Protocol
 
+from kor_core.llm.response import Usage
 from kor_core.settings.capabilities import CAPABILITIES, checked_capabilities
+from kor_core.settings.models import ProfileSettings
 
 __all__ = [
     "UNKNOWN",
     "ModelProfile",
     "PriceTier",
     "ProfileTable",
-    "TokenCounts",
+    "configured",
     "unknown_models",
 ]
 
 # Prices are for a million tokens, as vendors print them: ten to this power.
 _MILLION: Final = 6
-
-
-class TokenCounts(Protocol):
-    """What a call used, as far as it costs: ``kor_core.llm.response.Usage`` is one.
-
-    ``input_tokens`` count the cached ones too, and ``output_tokens`` those of reasoning.
-    """
-
-    @property
-    def input_tokens(self) -> int | None:
-        """Tokens of the request; None where the provider does not say."""
-
-    @property
-    def output_tokens(self) -> int | None:
-        """Tokens of the answer; None where the provider does not say."""
-
-    @property
-    def cached_tokens(self) -> int | None:
-        """Those of the request that were read from a cache; None where it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,19 +106,17 @@ class ModelProfile:
             checked_capabilities([capability])
         return None
 
-    def cost(self, usage: TokenCounts) -> Decimal | None:
+    def cost(self, usage: Usage) -> Decimal | None:
         """Return what a call cost in US dollars; None where tokens or prices are unknown.
 
         Cached tokens without a price of their own count at the full price, so that the
         result is never too low for that.
 
         Args:
-            usage: what the call used.
+            usage: what the call took. A call for embeddings writes 0 tokens, not None.
 
-        >>> from types import SimpleNamespace
-        >>> prices = {"input_price": Decimal(2), "output_price": Decimal(8)}
-        >>> usage = SimpleNamespace(input_tokens=1000, output_tokens=100, cached_tokens=None)
-        >>> print(ModelProfile(**prices).cost(usage), ModelProfile().cost(usage))
+        >>> profile = ModelProfile(input_price=Decimal(2), output_price=Decimal(8))
+        >>> print(profile.cost(Usage(1000, 100)), ModelProfile().cost(Usage(1000, 100)))
         0.002800 None
         """
         read, written = usage.input_tokens, usage.output_tokens
@@ -201,6 +183,35 @@ _NUMBERS: Final = (
 )
 
 UNKNOWN: Final = ModelProfile()
+
+
+def configured(models: Mapping[str, ProfileSettings], provider: str, model: str) -> ModelProfile:
+    """Return what ``[llm.models]`` says of a model.
+
+    Args:
+        models: the tables by name: of the model, or a reference, which goes before it.
+        provider: id of the provider.
+        model: verbatim from the reference.
+
+    >>> gpt = ProfileSettings(context_window=8192, max_output=100)
+    >>> models = {"gpt": gpt, "groq:gpt": ProfileSettings(max_output=50)}
+    >>> print(configured(models, "groq", "gpt"), configured(models, "openai", "gpt"))
+    ModelProfile(window 8192, output 50) ModelProfile(window 8192, output 100)
+    """
+    found = UNKNOWN
+    for name in (model, f"{provider}/{model}", f"{provider}:{model}") if models else ():
+        if name in models:
+            found = found.overlaid(_said(models[name]))
+    return found
+
+
+def _said(settings: ProfileSettings) -> ModelProfile:
+    can = settings.capabilities
+    return ModelProfile(
+        supported=frozenset(name for name, has in can.items() if has),
+        unsupported=frozenset(name for name, has in can.items() if not has),
+        **{name: getattr(settings, name) for name in _NUMBERS},
+    )
 
 
 def _cost(tokens: int, price: Decimal | None) -> Decimal | None:

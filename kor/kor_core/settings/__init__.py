@@ -7,6 +7,7 @@ from kor_core.settings.llm import (
     ProviderSettings,
     PurposeSettings,
 )
+from kor_core.settings.models import ProfileSettings
 from kor_core.settings.tables import NetworkSettings, PluginSettings, StateSettings
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "ModelSettings",
     "NetworkSettings",
     "PluginSettings",
+    "ProfileSettings",
     "ProviderSettings",
     "PurposeSettings",
     "Settings",

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Annotated, Final
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, WithJsonSchema
 
 from kor_core.settings.values import Text
 from kor_core.suggestions import did_you_mean, listed
@@ -53,4 +53,8 @@ def _is_capability(name: str) -> str:
     return name
 
 
-Capability = Annotated[Text, AfterValidator(_is_capability)]
+Capability = Annotated[
+    Text,
+    AfterValidator(_is_capability),
+    WithJsonSchema({"type": "string", "enum": sorted(CAPABILITIES)}),
+]

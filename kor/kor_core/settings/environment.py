@@ -7,6 +7,7 @@ the models and of the files, ignoring case and telling ``-`` and ``_`` not apart
 import json
 import tomllib
 from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final, get_origin
 
 from pydantic import BaseModel
@@ -160,6 +161,13 @@ def _flag(text: str) -> bool:
     return text.lower() in _YES
 
 
+def _number(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation as error:
+        raise ValueError(text) from error
+
+
 def _list(text: str) -> list[Any]:
     if text.startswith("["):
         return as_list(_notation(text)) or []
@@ -200,6 +208,7 @@ _READERS: Final[dict[Any, tuple[str, Callable[[str], Any]]]] = {
     bool: ("true or false", _flag),
     int: ("a whole number", int),
     float: ("a number", float),
+    Decimal: ("a number", _number),
     tuple: ('a list, such as ["a", "b"] or a,b', _list),
     Mapping: _TABLE,
 }

@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
+from kor_core.settings.models import ProfileSettings
 from kor_core.settings.provenance import as_table
 from kor_core.settings.tables import Table
 from kor_core.settings.values import (
@@ -177,6 +178,9 @@ class LLMSettings(Table):
     )
     purposes: FrozenMap[PurposeName, PurposeSettings] = Field(
         default_factory=lambda: _EMPTY, description="Purposes by name."
+    )
+    models: FrozenMap[Text, ProfileSettings] = Field(
+        default_factory=lambda: _EMPTY, description="What is known of models, by name."
     )
 
     @model_validator(mode="before")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
@@ -245,6 +246,12 @@ def plain(value: Any, *, masked: bool) -> Any:
         return {name: plain(item, masked=masked) for name, item in table.items()}
     if (items := as_list(value)) is not None:
         return [plain(item, masked=masked) for item in items]
+    return _plain_leaf(value)
+
+
+def _plain_leaf(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return float(value)
     return str(value) if isinstance(value, Path) else value
 
 
