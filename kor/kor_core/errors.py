@@ -15,6 +15,7 @@
     ├── KernelError                     no kernel can be given here
     ├── TenantError                     a tenant's kernel cannot be given: .tenant
     │   └── TenantNotFoundError         there is no such tenant (a LookupError)
+    ├── ToolError                       raised by a tool, to tell the model what went wrong
     └── LLMError                        .retryable .retry_after .status .provider .model .request_id
         ├── AuthenticationError         the key was refused
         ├── PermissionDeniedError       the key may not do this
@@ -27,6 +28,9 @@
         ├── BadRequestError             the request is wrong
         ├── ModelNotFoundError          the provider has no such model
         ├── ProviderError               the provider failed, or gave an answer that makes no sense
+        │   ├── InvalidAnswerError      the answer does not fit the schema: .text .problems
+        │   └── InvalidToolCallError    the arguments of a tool call are no JSON: .tool .arguments
+        ├── ToolRoundsExceededError     the model still wants tools after the last round: .rounds
         ├── StreamInterruptedError      the stream was cut: .partial
         ├── CapabilityNotSupportedError the model cannot do what was asked: .capability
         ├── BudgetExceededError         the call would overspend
@@ -53,6 +57,8 @@ __all__ = [
     "ContainerError",
     "ContentFilterError",
     "ContextWindowExceededError",
+    "InvalidAnswerError",
+    "InvalidToolCallError",
     "KernelError",
     "KorError",
     "LLMConnectionError",
@@ -75,6 +81,8 @@ __all__ = [
     "StreamInterruptedError",
     "TenantError",
     "TenantNotFoundError",
+    "ToolError",
+    "ToolRoundsExceededError",
 ]
 
 
@@ -259,6 +267,13 @@ class TenantNotFoundError(TenantError, LookupError):
         super().__init__(message or f"No tenant '{tenant}'. {cure}", tenant=tenant)
 
 
+class ToolError(KorError):
+    """Raised by a tool, to tell the model what went wrong; it may then call it differently.
+
+    Other exceptions of a tool are the application's own, and end the loop.
+    """
+
+
 # --- calls --------------------------------------------------------------------------------
 
 
@@ -387,6 +402,53 @@ class ModelNotFoundError(LLMError):
 
 class ProviderError(LLMError):
     """The provider failed, or its answer makes no sense."""
+
+
+class InvalidAnswerError(ProviderError):
+    """An answer does not fit the schema that was asked for.
+
+    Args:
+        message: what happened and how to mend it.
+        text: the answer.
+        problems: what does not fit, without the values.
+    """
+
+    usually_retryable = True
+
+    def __init__(self, message: str, *, text: str, problems: str, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.text: Final = text
+        self.problems: Final = problems
+
+
+class InvalidToolCallError(ProviderError):
+    """The arguments of a tool call are no JSON object.
+
+    Args:
+        message: what happened and how to mend it.
+        tool: the name of the tool.
+        arguments: what came in place of the arguments.
+    """
+
+    usually_retryable = True
+
+    def __init__(self, message: str, *, tool: str, arguments: str, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.tool: Final = tool
+        self.arguments: Final = arguments
+
+
+class ToolRoundsExceededError(LLMError):
+    """The model still wants tools to be called after the last round.
+
+    Args:
+        message: what happened and how to mend it.
+        rounds: how many there were.
+    """
+
+    def __init__(self, message: str, *, rounds: int, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.rounds: Final = rounds
 
 
 class StreamInterruptedError(LLMError):

@@ -2,26 +2,20 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-from pydantic import ValidationError
-
-from kor_core.errors import ConfigurationError, Problem
+from kor_core.errors import ConfigurationError
+from kor_core.llm.generation import GENERATION, GenerationSettings
 from kor_core.llm.reference import Reference
+from kor_core.redaction import Config
 from kor_core.settings import ModelSettings, Settings
-from kor_core.suggestions import listed, nearest
 
 __all__ = [
-    "GENERATION",
     "Candidate",
     "checked_settings",
-    "checked_timeout",
     "generation_settings",
     "refuse_unserved",
 ]
-
-# What a call or a [llm.…] table may set beside the model; only what is set is sent.
-GENERATION: Final = ("temperature", "max_tokens", "top_p", "stop", "seed", "timeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,57 +91,13 @@ def refuse_unserved(model: ModelSettings, settings: Settings, key: tuple[str, ..
         raise ConfigurationError([settings.problem((*key, name), words) for name in asked])
 
 
-def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+def checked_settings(settings: Mapping[str, Any]) -> Config:
     """Return settings given in code as one flat dict, ``extra`` merged in, None left out.
 
     Raises:
-        ConfigurationError: a setting has an unknown name.
+        ConfigurationError: a setting has an unknown name, or a wrong value.
 
     >>> checked_settings({"temperature": 0.2, "seed": None, "extra": {"top_k": 4}})
-    {'temperature': 0.2, 'top_k': 4}
+    Config({'temperature': 0.2, 'top_k': 4})
     """
-    names = (*GENERATION, "extra")
-    unknown = [name for name in settings if name not in names]
-    if unknown:
-        raise ConfigurationError([_unknown(name, names) for name in unknown])
-    given = {name: value for name, value in settings.items() if value is not None}
-    _refuse_wrong_values(given)
-    extra = given.pop("extra", {})
-    return {**given, **extra}
-
-
-def checked_timeout(seconds: object) -> float | None:
-    """Return a deadline given in code.
-
-    Args:
-        seconds: a number above zero, or None for no deadline.
-
-    Raises:
-        ConfigurationError: it is something else.
-
-    >>> checked_timeout(0.5)
-    0.5
-    """
-    if seconds is None or (isinstance(seconds, int | float) and seconds > 0):
-        return seconds
-    raise ConfigurationError([Problem(f"timeout is a number of seconds above 0, not {seconds!r}.")])
-
-
-def _refuse_wrong_values(settings: Mapping[str, Any]) -> None:
-    """Hold what is given in code against the same rules as the configuration."""
-    try:
-        ModelSettings.model_validate({"model": "any", **settings})
-    except ValidationError as error:
-        found = error.errors(include_input=False, include_url=False)
-        problems = [Problem(f"{'.'.join(map(str, each['loc']))}: {each['msg']}.") for each in found]
-    else:
-        return
-    raise ConfigurationError(problems)
-
-
-def _unknown(name: str, names: tuple[str, ...]) -> Problem:
-    return Problem(
-        f"Unknown setting '{name}'. Settings: {listed(names)}. "
-        "What only one provider understands goes into extra={…}.",
-        suggestion=nearest(name, names),
-    )
+    return GenerationSettings.of(settings).flat()

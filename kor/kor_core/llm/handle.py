@@ -23,7 +23,7 @@ from kor_core.errors import (
     RealCallsBlockedError,
 )
 from kor_core.llm.base import BaseLLMModel
-from kor_core.llm.candidate import checked_timeout
+from kor_core.llm.generation import checked_timeout
 from kor_core.llm.reference import Reference
 from kor_core.redaction import redact, secrets_in
 

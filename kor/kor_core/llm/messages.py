@@ -319,5 +319,6 @@ def _call_from(call: Mapping[str, Any] | ToolCall) -> ToolCall:
 def _text_at(table: Any, name: str) -> str:
     found = table.get(name) if isinstance(table, Mapping) else None
     if not isinstance(found, str):
-        raise ValueError(f"A part of a message lacks the text '{name}': {table!r:.60}.")
+        what = f"{table!r:.60}"
+        raise ValueError(f"A part of a message lacks the text '{name}': {what}.")  # noqa: TRY004  # of the dict's shape, not a Python type
     return found

@@ -1,0 +1,149 @@
+"""Tools that a model may call, made of plain typed functions."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic.errors import PydanticUserError
+
+from kor_core.errors import ToolError
+
+__all__ = ["Tool", "Toolable", "as_tools"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool as a model is told of it.
+
+    Args:
+        name: what the model calls it.
+        description: what it does, for the model to read.
+        parameters: its arguments, as a JSON Schema of an object.
+        function: what :func:`kor_core.llm.run_tools` calls, sync or async; without one the
+            tool can be told to a model, and the caller answers its calls.
+    """
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=lambda: dict(_NO_PARAMETERS))
+    function: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
+    _arguments: type[BaseModel] | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, given: "Toolable") -> "Tool":
+        """Return the tool for a function, or for a dict in OpenAI's shape.
+
+        The function's name is the tool's, its docstring the description; its typed parameters
+        make the JSON Schema, by pydantic.
+
+        Raises:
+            TypeError: the function has parameters that cannot be given by name or described
+                in JSON, or it is neither a function nor a dict.
+
+        >>> def add(a: int, b: int = 1) -> int:
+        ...     "Add two numbers."
+        ...     return a + b
+        >>> Tool.of(add).description, sorted(Tool.of(add).parameters["properties"])
+        ('Add two numbers.', ['a', 'b'])
+        """
+        if isinstance(given, Tool):
+            return given
+        if isinstance(given, Mapping):
+            return _from_dict(given)
+        if not callable(given):
+            raise TypeError(f"A tool is a function, a Tool or a dict, not {type(given).__name__}.")
+        return _from_function(given)
+
+    def bound(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return arguments as the function wants them: checked and converted.
+
+        Raises:
+            ToolError: they do not fit; its message is for the model to read.
+
+        >>> def double(number: int) -> int:
+        ...     return 2 * number
+        >>> Tool.of(double).bound({"number": "21"})
+        {'number': 21}
+        """
+        if self._arguments is None:
+            return dict(arguments)
+        try:
+            checked = self._arguments.model_validate(dict(arguments))
+        except ValidationError as error:
+            raise ToolError(_told(self.name, error)) from None
+        return {name: getattr(checked, name) for name in checked.model_fields_set}
+
+
+Toolable = Tool | Callable[..., Any] | Mapping[str, Any]
+
+_NO_PARAMETERS: Final = {"type": "object", "properties": {}}
+
+
+def as_tools(given: Iterable[Toolable]) -> tuple[Tool, ...]:
+    """Return tools for functions, dicts and tools.
+
+    Raises:
+        TypeError: one of them makes no tool.
+        ValueError: two have the same name.
+
+    >>> [tool.name for tool in as_tools([len, Tool("search")])]
+    Traceback (most recent call last):
+    TypeError: The parameter 'obj' of len() cannot be given by name. ...
+    """
+    tools = tuple(Tool.of(each) for each in given)
+    names = [tool.name for tool in tools]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"Two tools are named '{name}'. Give each a name of its own.")
+    return tools
+
+
+def _from_dict(given: Mapping[str, Any]) -> Tool:
+    function = given.get("function", given)
+    name = function.get("name") if isinstance(function, Mapping) else None
+    if not isinstance(name, str):
+        raise TypeError(
+            "A tool's dict is {'type': 'function', 'function': {'name': …, 'parameters': …}}."
+        )
+    return Tool(name, function.get("description", ""), function.get("parameters", _NO_PARAMETERS))
+
+
+def _from_function(function: Callable[..., Any]) -> Tool:
+    name = getattr(function, "__name__", type(function).__name__)
+    arguments = _arguments_of(function, name)
+    schema = arguments.model_json_schema()
+    schema.pop("title", None)
+    for described in schema.get("properties", {}).values():
+        described.pop("title", None)
+    return Tool(name, inspect.getdoc(function) or "", schema, function, arguments)
+
+
+def _arguments_of(function: Callable[..., Any], name: str) -> type[BaseModel]:
+    """Make the pydantic model of a function's parameters."""
+    hints = get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {}
+    for each in inspect.signature(function).parameters.values():
+        if each.kind not in {each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY}:
+            raise TypeError(
+                f"The parameter '{each.name}' of {name}() cannot be given by name. "
+                "A tool's parameters are named ones."
+            )
+        default = ... if each.default is each.empty else each.default
+        fields[each.name] = (hints.get(each.name, Any), default)
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=False, protected_namespaces=())
+    try:
+        model = create_model(name, __config__=config, **fields)
+        model.model_json_schema()
+    except (NameError, PydanticUserError) as error:
+        raise TypeError(
+            f"{name}() makes no tool, because a parameter cannot be described in JSON: {error}"
+        ) from error
+    return model
+
+
+def _told(name: str, error: ValidationError) -> str:
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)
+    return f"The arguments of {name} do not fit: {problems}."
