@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+from kor_core.llm.profile import UNKNOWN, ModelProfile
 from kor_core.llm.runner import run
 
 __all__ = ["BaseLLMModel", "BaseLLMProvider", "Credentials"]
@@ -112,6 +113,13 @@ class BaseLLMProvider(ABC):
     def credentials(self, model_name: str) -> Credentials:  # noqa: ARG002  # for overriding
         """Say where the key for a model may come from. By default none is needed."""
         return Credentials()
+
+    def profile(self, model_name: str) -> ModelProfile:  # noqa: ARG002  # for overriding
+        """Say what is known of a model. By default nothing is.
+
+        What the configuration and the table of profiles know goes before it.
+        """
+        return UNKNOWN
 
     def close(self) -> None:  # noqa: B027  # a provider that holds nothing needs none
         """Release what the provider holds. By default it holds nothing."""

@@ -147,8 +147,8 @@ class ModelProfile:
         >>> print(table.overlaid(own))
         ModelProfile(lacks tools; window 8192, output 100)
         """
-        if other == UNKNOWN:
-            return self
+        if other is UNKNOWN or self is UNKNOWN:
+            return self if other is UNKNOWN else other
         given = {name: getattr(other, name) for name in _NUMBERS}
         priced = other.input_price is not None or other.output_price is not None
         return replace(

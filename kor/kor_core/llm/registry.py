@@ -21,6 +21,7 @@ from kor_core.llm.grants import Grants
 from kor_core.llm.handle import ModelHandle, Target
 from kor_core.llm.lasting import Lasting, question
 from kor_core.llm.notice import say_offline
+from kor_core.llm.profile import ModelProfile, ProfileTable, configured, unknown_models
 from kor_core.llm.reference import Reference
 from kor_core.redaction import Config, redact, secrets_in
 from kor_core.scope import Layer
@@ -36,6 +37,8 @@ class LLMRegistry:
         settings: what this kernel runs on.
         catalogue: the providers it shares with others.
         own: where providers registered here go; by default a place of its own.
+        profiles: what is known of models; by default nothing but what the configuration and
+            the providers say.
 
     >>> from kor_core.llm.echo import EchoProvider
     >>> from kor_core.settings import settings_from
@@ -49,10 +52,12 @@ class LLMRegistry:
         settings: Settings,
         catalogue: Catalogue,
         own: Layer[BaseLLMProvider] | None = None,
+        profiles: ProfileTable = unknown_models,
     ) -> None:
         self._settings = settings
         self._catalogue = catalogue
         self._own: Layer[BaseLLMProvider] = Layer() if own is None else own
+        self._profiles = profiles
         self._handles = Lasting()
 
     # --- providers ---
@@ -143,6 +148,32 @@ class LLMRegistry:
             problem = self._settings.problem(at, str(error))
             raise ConfigurationError([problem]) from error
         return tuple(self._grants().limited(found, model))
+
+    def profile(self, reference: str | Reference) -> ModelProfile:
+        """Return what is known of a model, whether or not it can be called.
+
+        The configuration goes before the table of profiles, and both before what the
+        provider says itself.
+
+        Args:
+            reference: ``provider:model`` or ``provider/model``.
+
+        Raises:
+            ProviderNotFoundError: the reference names no registered provider.
+
+        >>> from kor_core.llm.echo import EchoProvider
+        >>> from kor_core.settings import settings_from
+        >>> known = {"any": {"context_window": 8192}}
+        >>> settings = settings_from({"llm": {"models": known}})
+        >>> LLMRegistry(settings, Catalogue([EchoProvider()])).profile("echo:any").context_window
+        8192
+        """
+        if isinstance(reference, str):
+            reference = Reference.parse(reference, self.providers)
+        provider, model = reference
+        said = self.get_provider(provider).profile(model)
+        own = configured(self._settings.llm.models, provider, model)
+        return said.overlaid(self._profiles(provider, model)).overlaid(own)
 
     def check(self) -> None:
         """Refuse a configuration that misspells a provider, or asks for what is not done yet.
