@@ -5,17 +5,36 @@ a default.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, ClassVar, TypeVar
 
+from kor_core.llm import emulation
+from kor_core.llm.embedding import as_texts, in_batches, joined, matching
+from kor_core.llm.generation import GenerationSettings
+from kor_core.llm.messages import Messages
 from kor_core.llm.profile import UNKNOWN, ModelProfile
+from kor_core.llm.request import ChatRequest
+from kor_core.llm.response import Delta, Embeddings, LLMResponse
 from kor_core.llm.runner import run
+from kor_core.llm.streams import ChatStream, SyncStream
+from kor_core.llm.tools import Toolable
 
 __all__ = ["BaseLLMModel", "BaseLLMProvider", "Credentials"]
+
+S = TypeVar("S")
+Given = GenerationSettings | Mapping[str, Any] | None
 
 
 class BaseLLMModel(ABC):
     """A model of a provider, ready to be called.
+
+    All that callers use is here already, on top of ``agenerate``. A model that can do more
+    overrides the hooks: ``_chat`` answers a whole :class:`~kor_core.llm.request.ChatRequest`,
+    ``_stream`` gives its answer in deltas, ``_embed`` makes vectors; and it says in
+    ``capabilities`` what ``_chat`` understands. What a model has no hook for is emulated and
+    marked in ``response.emulated``, or refused before any call.
 
     Args:
         model_name: the name the provider knows the model by.
@@ -25,13 +44,32 @@ class BaseLLMModel(ABC):
     >>> class Shouting(BaseLLMModel):
     ...     async def agenerate(self, prompt: str, **kwargs: object) -> str:
     ...         return prompt.upper()
-    >>> Shouting("loud-v1", {}).generate("hello")
-    'HELLO'
+    >>> model = Shouting("loud-v1", {})
+    >>> model.generate("hello"), model.chat("hello").text
+    ('HELLO', 'HELLO')
     """
+
+    #: What ``_chat`` understands beside texts: ``tools``, ``vision``, ``json_schema`` …
+    capabilities: ClassVar[frozenset[str]] = frozenset()
+
+    #: How many texts ``_embed`` takes at once.
+    embedding_batch: ClassVar[int] = 256
 
     def __init__(self, model_name: str, config: dict[str, Any]) -> None:
         self.model_name = model_name
         self.config = config
+
+    @property
+    def profile(self) -> ModelProfile:
+        """What is known of the model; by default what its class can do.
+
+        >>> from kor_core.llm.echo import EchoModel
+        >>> EchoModel("any", {}).profile.supports("tools")
+        False
+        """
+        return _profile_of(type(self))
+
+    # --- asking: async -----------------------------------------------------------------------
 
     @abstractmethod
     async def agenerate(self, prompt: str, **kwargs: Any) -> str:
@@ -42,6 +80,107 @@ class BaseLLMModel(ABC):
             **kwargs: generation settings for this call, such as ``temperature``.
         """
 
+    async def achat(
+        self,
+        messages: Messages,
+        *,
+        tools: Iterable[Toolable] = (),
+        settings: Given = None,
+        schema: Any = None,
+        strict: bool = False,
+    ) -> LLMResponse:
+        """Answer a conversation.
+
+        Args:
+            messages: a text, a message, a dict in OpenAI's shape, or a list of these.
+            tools: typed functions that the model may call; see
+                :func:`kor_core.llm.toolbox.run_tools` for calling them.
+            settings: of this call, a :class:`GenerationSettings` or a dict of the same names.
+            schema: a pydantic model (or dataclass, or TypedDict) that the answer must fit;
+                ``response.parsed`` is an instance of it.
+            strict: refuse to emulate a schema by words in the prompt.
+
+        Raises:
+            LLMError: of the class that says what happened.
+            CapabilityNotSupportedError: the model cannot do this; it was not asked.
+            ConfigurationError: a setting is unknown or wrong.
+            InvalidAnswerError: the answer does not fit the schema.
+            TypeError: messages, tools or schema are none.
+
+        >>> from kor_core.llm.echo import EchoModel
+        >>> import asyncio
+        >>> asyncio.run(EchoModel("any", {}).achat("Hello!")).text
+        'Echo: Hello!'
+        """
+        request = ChatRequest.of(messages, tools, settings, schema)
+        profile = self.profile
+        emulation.refuse_missing(self.model_name, profile, request.needs)
+        native = profile.supports("json_schema") is True
+        if request.schema is not None and strict and not native:
+            raise emulation.refuse(self.model_name, "json_schema")
+        return await emulation.answered(request, self._chat, native=native)
+
+    def astream(
+        self, messages: Messages, *, tools: Iterable[Toolable] = (), settings: Given = None
+    ) -> ChatStream:
+        """Answer a conversation piece by piece.
+
+        ``async with model.astream("Hello!") as stream:`` and, inside,
+        ``async for delta in stream: print(delta.text)``; then ``stream.response`` is the whole.
+        Nothing is sent before the first delta is asked for.
+
+        Args:
+            messages: as for :meth:`achat`.
+            tools: as for :meth:`achat`.
+            settings: as for :meth:`achat`; ``timeout`` is the deadline of the whole stream.
+
+        Raises:
+            CapabilityNotSupportedError: the model cannot do this; it was not asked.
+        """
+        request = ChatRequest.of(messages, tools, settings)
+        emulation.refuse_missing(self.model_name, self.profile, request.needs)
+        return ChatStream(self._stream(request))
+
+    async def aparse(
+        self, messages: Messages, schema: type[S], *, settings: Given = None, strict: bool = False
+    ) -> S:
+        """Answer with an instance of a pydantic model, dataclass or TypedDict.
+
+        Args:
+            messages: as for :meth:`achat`.
+            schema: the class.
+            settings: as for :meth:`achat`.
+            strict: refuse to emulate a schema by words in the prompt.
+
+        Raises:
+            InvalidAnswerError: the answer does not fit.
+        """
+        response = await self.achat(messages, settings=settings, schema=schema, strict=strict)
+        parsed: S = response.parsed
+        return parsed
+
+    async def aembed(self, texts: str | Sequence[str], *, settings: Given = None) -> Embeddings:
+        """Make vectors of texts.
+
+        Args:
+            texts: one text or several; many are sent in batches.
+            settings: of this call.
+
+        Raises:
+            CapabilityNotSupportedError: the model makes no embeddings; it was not asked.
+            LLMError: of the class that says what happened.
+        """
+        given, chosen = as_texts(texts), GenerationSettings.of(settings)
+        emulation.refuse_missing(self.model_name, self.profile, ["embeddings"])
+        return joined(
+            [
+                matching(await self._embed(batch, chosen), batch, self.model_name)
+                for batch in in_batches(given, self.embedding_batch)
+            ]
+        )
+
+    # --- asking: sync ------------------------------------------------------------------------
+
     def generate(self, prompt: str, **kwargs: Any) -> str:
         """Answer one prompt from sync code; works inside a running event loop too.
 
@@ -49,11 +188,74 @@ class BaseLLMModel(ABC):
         """
         return run(self.agenerate(prompt, **kwargs))
 
+    def chat(
+        self,
+        messages: Messages,
+        *,
+        tools: Iterable[Toolable] = (),
+        settings: Given = None,
+        schema: Any = None,
+        strict: bool = False,
+    ) -> LLMResponse:
+        """Answer a conversation from sync code; see :meth:`achat`."""
+        return run(
+            self.achat(messages, tools=tools, settings=settings, schema=schema, strict=strict)
+        )
+
+    def stream(
+        self, messages: Messages, *, tools: Iterable[Toolable] = (), settings: Given = None
+    ) -> SyncStream:
+        """Answer piece by piece from sync code: ``for delta in model.stream("Hello!"):``."""
+        return SyncStream(self.astream(messages, tools=tools, settings=settings))
+
+    def parse(
+        self, messages: Messages, schema: type[S], *, settings: Given = None, strict: bool = False
+    ) -> S:
+        """Answer with an instance of a class from sync code; see :meth:`aparse`."""
+        return run(self.aparse(messages, schema, settings=settings, strict=strict))
+
+    def embed(self, texts: str | Sequence[str], *, settings: Given = None) -> Embeddings:
+        """Make vectors of texts from sync code; see :meth:`aembed`."""
+        return run(self.aembed(texts, settings=settings))
+
+    # --- hooks: what a model overrides that can do more than answer a prompt ------------------
+
+    async def _chat(self, request: ChatRequest) -> LLMResponse:
+        """Answer a request. By default by ``agenerate``, without tools and images."""
+        return await emulation.chat(self, request)
+
+    async def _stream(self, request: ChatRequest) -> AsyncGenerator[Delta]:
+        """Give the answer in deltas, the last with its ``finish_reason``. By default in one."""
+        async for delta in emulation.as_deltas(await self._chat(request)):
+            yield delta
+
+    async def _embed(self, texts: Sequence[str], settings: GenerationSettings) -> Embeddings:
+        """Make one vector for each text, in their order. By default none can be made."""
+        del texts, settings
+        raise emulation.refuse(self.model_name, "embeddings")
+
     async def aclose(self) -> None:  # noqa: B027  # a model that holds nothing needs none
         """Release what the model holds. By default it holds nothing."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.model_name!r}>"
+
+
+@lru_cache(maxsize=256)
+def _profile_of(kind: type[BaseLLMModel]) -> ModelProfile:
+    """Return what a class can do, by the hooks that it overrides."""
+    hooks = {"streaming": "_stream", "embeddings": "_embed"}
+    own = {name for name, hook in hooks.items() if _overrides(kind, hook)}
+    lacking = hooks.keys() - own
+    if not _overrides(kind, "_chat"):
+        lacking |= {"tools", "vision", "json_schema"}
+    return ModelProfile(
+        supported=kind.capabilities | own, unsupported=frozenset(lacking - kind.capabilities)
+    )
+
+
+def _overrides(kind: type[BaseLLMModel], hook: str) -> bool:
+    return getattr(kind, hook) is not getattr(BaseLLMModel, hook)
 
 
 @dataclass(frozen=True, slots=True)

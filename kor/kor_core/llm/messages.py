@@ -112,6 +112,11 @@ class ToolCall:
     name: str
     arguments: dict[str, Any]
 
+    @property
+    def arguments_text(self) -> str:
+        """The arguments as JSON, which is how providers send and take them."""
+        return json.dumps(self.arguments, ensure_ascii=False)
+
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
@@ -205,9 +210,9 @@ def tool_result(
     >>> tool_result(ToolCall("c1", "add", {"a": 1, "b": 2}), 3).parts
     (ToolResult(id='c1', content='3', name='add', is_error=False),)
     """
-    called = isinstance(call, ToolCall)
-    number, named = (call.id, call.name) if called else (call, name)
-    return Message("tool", (ToolResult(number, _worded(content), named, is_error),))
+    if isinstance(call, ToolCall):
+        return tool_result(call.id, content, name=call.name, is_error=is_error)
+    return Message("tool", (ToolResult(call, _worded(content), name, is_error),))
 
 
 def _worded(content: object) -> str:
@@ -288,7 +293,7 @@ def _parts_from(content: object) -> Iterator[Part]:
         return
     if not isinstance(content, Sequence):
         raise TypeError(f"The content of a message is a text or a list, not {content!r:.40}.")
-    for part in cast("Sequence[Any]", content):
+    for part in content:  # pyright: ignore[reportUnknownVariableType]  # users pass anything
         yield _part_from(part)
 
 

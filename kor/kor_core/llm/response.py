@@ -1,7 +1,7 @@
 """What models answer: responses, deltas of streams, embeddings, and what they took."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -120,6 +120,10 @@ class LLMResponse:
         Message(role='assistant', parts=(Text(text='Hello!'),))
         """
         return Message("assistant", self.parts)
+
+    def with_parsed(self, parsed: Any) -> "LLMResponse":
+        """Return the same answer with an instance of the schema that was asked for."""
+        return replace(self, parsed=parsed)
 
     def __str__(self) -> str:
         return self.text

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 
 from kor_core.errors import ToolError
+from kor_core.redaction import is_table
 
 __all__ = ["Tool", "Toolable", "as_tools"]
 
@@ -27,7 +28,7 @@ class Tool:
 
     name: str
     description: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=lambda: dict(_NO_PARAMETERS))
+    parameters: Mapping[str, Any] = field(default_factory=lambda: _NO_PARAMETERS)
     function: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
     _arguments: type[BaseModel] | None = field(default=None, repr=False, compare=False)
 
@@ -78,7 +79,7 @@ class Tool:
 
 Toolable = Tool | Callable[..., Any] | Mapping[str, Any]
 
-_NO_PARAMETERS: Final = {"type": "object", "properties": {}}
+_NO_PARAMETERS: Final[Mapping[str, Any]] = {"type": "object", "properties": {}}
 
 
 def as_tools(given: Iterable[Toolable]) -> tuple[Tool, ...]:
@@ -101,8 +102,8 @@ def as_tools(given: Iterable[Toolable]) -> tuple[Tool, ...]:
 
 
 def _from_dict(given: Mapping[str, Any]) -> Tool:
-    function = given.get("function", given)
-    name = function.get("name") if isinstance(function, Mapping) else None
+    function: Any = given.get("function", given)
+    name: Any = function.get("name") if is_table(function) else None
     if not isinstance(name, str):
         raise TypeError(
             "A tool's dict is {'type': 'function', 'function': {'name': …, 'parameters': …}}."
@@ -134,7 +135,7 @@ def _arguments_of(function: Callable[..., Any], name: str) -> type[BaseModel]:
         fields[each.name] = (hints.get(each.name, Any), default)
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=False, protected_namespaces=())
     try:
-        model = create_model(name, __config__=config, **fields)
+        model: type[BaseModel] = create_model(name, __config__=config, **fields)
         model.model_json_schema()
     except (NameError, PydanticUserError) as error:
         raise TypeError(
