@@ -19,7 +19,7 @@
     └── LLMError                        .retryable .retry_after .status .provider .model .request_id
         ├── AuthenticationError         the key was refused
         ├── PermissionDeniedError       the key may not do this
-        ├── RateLimitError              too many requests; try again
+        ├── RateLimitError              too many requests; try again: .limit
         ├── QuotaExhaustedError         no money left; trying again is of no use
         ├── LLMTimeoutError             the deadline passed (a TimeoutError)
         ├── LLMConnectionError          refused, reset, unreachable (a ConnectionError)
@@ -33,7 +33,8 @@
         ├── ToolRoundsExceededError     the model still wants tools after the last round: .rounds
         ├── StreamInterruptedError      the stream was cut: .partial
         ├── CapabilityNotSupportedError the model cannot do what was asked: .capability
-        ├── BudgetExceededError         the call would overspend
+        ├── BudgetExceededError         the call would overspend: .limit
+        ├── StateUnavailableError       Redis, which counts limits and budgets, does not answer
         ├── RealCallsBlockedError       a test tried to reach a real provider
         └── AllModelsFailedError        (an ExceptionGroup) every candidate failed
 
@@ -78,6 +79,7 @@ __all__ = [
     "RealCallsBlockedError",
     "RegistrationError",
     "ServiceNotFoundError",
+    "StateUnavailableError",
     "StreamInterruptedError",
     "TenantError",
     "TenantNotFoundError",
@@ -363,9 +365,17 @@ class PermissionDeniedError(LLMError):
 
 
 class RateLimitError(LLMError):
-    """Too many requests or tokens in the time; trying later helps."""
+    """Too many requests or tokens in the time; trying later helps.
+
+    ``limit`` is the key path of the limit, such as ``llm.providers.openai.tokens_per_minute``,
+    where it is KOR's own; empty where the provider says so.
+    """
 
     usually_retryable = True
+
+    def __init__(self, message: str, *, limit: str = "", **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.limit: Final = limit
 
 
 class QuotaExhaustedError(LLMError):
@@ -475,7 +485,21 @@ class CapabilityNotSupportedError(LLMError):
 
 
 class BudgetExceededError(LLMError):
-    """The call would spend more than is allowed."""
+    """The call would spend more than is allowed.
+
+    ``limit`` is the key path of the budget, such as ``llm.budgets.team``. ``retry_after`` is
+    how long it takes until there is money again.
+    """
+
+    def __init__(self, message: str, *, limit: str = "", **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.limit: Final = limit
+
+
+class StateUnavailableError(LLMError):
+    """Redis does not answer, and without its counts no call may be made: see ``[state]``."""
+
+    usually_retryable = True
 
 
 class RealCallsBlockedError(LLMError):
