@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from kor_core.adapters.cleaning import cleaned, secrets_in
+from kor_core.adapters.cleaning import cleaned
 from kor_core.adapters.complaint import Complaint, complaint_of
 from kor_core.adapters.exchange import Failure, Fault, watched
 from kor_core.adapters.network import Transport
-from kor_core.redaction import Config
 from kor_core.settings import NetworkSettings
 from kor_core.testing import Upstream, faults
 from kor_core.testing.waiting import await_until
@@ -144,7 +143,7 @@ GEMINIS = {
     [
         (b"", Complaint()),
         (b"<html>Bad gateway</html>", Complaint()),
-        (b"upstream  connect\nerror", Complaint("upstream connect error")),
+        (b"upstream  connect\nerror", Complaint("upstream  connect\nerror")),
         (b"[]", Complaint()),
         (b'"down"', Complaint("down")),
         (b"7", Complaint()),
@@ -159,7 +158,6 @@ GEMINIS = {
             b'{"type": "error", "error": {"type": "overloaded_error", "message": "Busy."}}',
             Complaint("Busy.", ("overloaded_error",)),
         ),
-        (b"x" * 600, Complaint("x" * 500 + "…")),
     ],
 )
 def test_every_vendors_words_are_read(body: bytes, expected: Complaint) -> None:
@@ -192,9 +190,3 @@ def test_an_exception_keeps_plain_facts_and_loses_what_may_hold_a_key(library: A
     assert f"http://h/?key={mask}" == str(vars(found)["response"].request.url)
     assert "x-key" not in vars(found)["response"].request.headers
     assert not hasattr(found, "__notes__")
-
-
-def test_secrets_are_found_at_any_depth() -> None:
-    config = Config(api_key="one", extra_headers={"a": "two"}, tokens=["three"], plain=["four"])
-
-    assert {"one", "two", "three"} == set(secrets_in(config))

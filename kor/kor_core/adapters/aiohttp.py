@@ -5,6 +5,7 @@ the client they are given sends through here instead.
 """
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncIterator, Iterable
 from typing import Final
@@ -18,6 +19,7 @@ from kor_core.adapters.proxies import Proxies
 from kor_core.adapters.sessions import Connector, Session, Sessions
 from kor_core.redaction import Secret
 from kor_core.settings import NetworkSettings
+from kor_core.spellings import spellings_in_urls
 
 __all__ = ["Answer", "Broken", "Headers", "Wire"]
 
@@ -66,13 +68,19 @@ class Answer:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes."""
+        left = largest(self.status)
         try:
             async for piece in self._response.content.iter_any():
+                left -= len(piece)
+                if left < 0:
+                    raise _TooLargeError  # noqa: TRY301  # one place ends every failed read
                 yield piece
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, _TooLargeError) as error:
             broken = _broken(error, self._exchange)
         else:
             return
+        finally:
+            self.close()
         raise broken
 
     def close(self) -> None:
@@ -92,6 +100,7 @@ class Wire:
         self._settings = settings
         self._context = context
         self._proxies = Proxies.configured(settings)
+        self._secrets = spellings_in_urls(self._proxies.by_scheme.values())
         self._timeout = aiohttp.ClientTimeout(
             total=None,
             connect=settings.pool_timeout + settings.connect_timeout,
@@ -108,6 +117,7 @@ class Wire:
         Raises:
             Broken: no answer came.
         """
+        exchange.secrets = self._secrets  # a proxy may repeat them
         session = await self.sessions.current()
         session.active += 1
         try:
@@ -208,9 +218,19 @@ def _broken(error: BaseException, exchange: Exchange) -> Broken:
 
 
 def _detail(error: BaseException) -> str:
-    if isinstance(error, aiohttp.ClientResponseError):  # its str shows the URL
-        return f"{error.status} {error.message}".strip()
     if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError | TimeoutError):
         return ""
     reason = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    return str(reason).strip()
+    if isinstance(reason, OSError):
+        return str(reason).strip()
+    if isinstance(error, aiohttp.ClientResponseError):  # its str shows the URL
+        return _unquoted(f"{error.status} {error.message}")
+    return _unquoted(str(reason))
+
+
+def _unquoted(words: str) -> str:
+    """Return aiohttp's words up to where they quote what came, which may hold a key."""
+    return _QUOTE.split(words, maxsplit=1)[0].rstrip(" :")
+
+
+_QUOTE: Final = re.compile(r"""\n|\bb?['"]|['"<]""")

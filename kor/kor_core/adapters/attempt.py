@@ -1,15 +1,18 @@
 """One call to a vendor: its deadline, and an error of ours for whatever goes wrong."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from kor_core.adapters.cleaning import cleaned, secrets_in
+from kor_core.adapters.cleaning import cleaned, masked
 from kor_core.adapters.complaint import (
+    Complaint,
+    complaint_in_events,
     complaint_of,
     complaint_within,
+    plain,
     request_id_of,
     retry_after_of,
     shortened,
@@ -17,7 +20,8 @@ from kor_core.adapters.complaint import (
 from kor_core.adapters.exchange import Exchange, watched
 from kor_core.adapters.verdicts import Verdict, of_answer, of_fault
 from kor_core.errors import KorError, LLMError, LLMTimeoutError
-from kor_core.redaction import Config, redact
+from kor_core.redaction import Config, Secret, redact
+from kor_core.spellings import spellings_of
 
 __all__ = ["Caller", "SenselessAnswerError"]
 
@@ -26,7 +30,19 @@ T = TypeVar("T")
 
 
 class SenselessAnswerError(Exception):
-    """An answer that has no text where it should be. Never leaves the adapters."""
+    """An answer that has no text where it should be. Never leaves the adapters.
+
+    Args:
+        words: what it has instead, perhaps in the vendor's words.
+        code: what a vendor would call the failure, such as ``content_filter``.
+    """
+
+    def __init__(self, words: str, *, code: str = "") -> None:
+        super().__init__(words)
+        self.code = code
+
+
+_UNDOCUMENTED: Final = SenselessAnswerError("it is not what the API documents")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +52,19 @@ class Caller:
     Args:
         provider: id of the provider.
         model: name of the model.
-        secrets: texts that no message may show.
+        secrets: texts that no message may show, in every spelling.
         headers: to add to each request.
     """
 
     provider: str
     model: str
-    secrets: frozenset[str]
+    secrets: frozenset[Secret]
     headers: Mapping[str, str]
 
     @classmethod
     def of(cls, provider: str, model: str, config: Config) -> "Caller":
         """Return the caller for a model with these settings."""
-        secrets = frozenset(secrets_in(config))
-        return cls(provider, model, secrets, config.get("extra_headers") or {})
+        return cls(provider, model, spellings_of(config), config.get("extra_headers") or {})
 
     def __repr__(self) -> str:
         return f"<Caller {self.provider}:{self.model}>"
@@ -62,6 +77,9 @@ class Caller:
     ) -> T:
         """Make one call and return what it returns.
 
+        A call that opens a stream takes its exchange along, as ``noted()`` returns it there,
+        and its pieces are read through :meth:`read`.
+
         Args:
             call: makes it with the SDK; its arguments must not show in its repr.
             seconds: for all of it, or None.
@@ -73,7 +91,6 @@ class Caller:
         """
         deadline = asyncio.timeout(None)
         failure: BaseException
-        cause: Exception | None = None
         with watched(self.headers) as exchange:
             try:
                 sdk = await ready()
@@ -84,20 +101,56 @@ class Caller:
                 failure = asyncio.CancelledError(*error.args)
             except Exception as error:  # noqa: BLE001  # SDKs raise anything
                 late = isinstance(error, TimeoutError) and deadline.expired()
-                failure = self._too_late(seconds) if late else self._explained(error, exchange)
-                ours = isinstance(error, KorError | SenselessAnswerError)
-                cause = None if ours else cleaned(error, self.secrets)
+                failure = self.explained(error, exchange, seconds if late else None)
         # Raised out here, so that the SDK's frames and chain do not come along.
-        raise failure.with_traceback(None) from cause
+        raise failure from failure.__cause__
 
-    def _too_late(self, seconds: float | None) -> LLMTimeoutError:
-        return LLMTimeoutError(
-            f"The call took longer than its timeout of {seconds:g} s. Raise timeout, or try again.",
-            provider=self.provider,
-            model=self.model,
-        )
+    async def read(self, pieces: AsyncIterable[T], exchange: Exchange) -> AsyncGenerator[T]:
+        """Pass on what comes out of a stream.
 
-    def _explained(self, error: Exception, exchange: Exchange) -> KorError:
+        Args:
+            pieces: whatever the SDK, or a reader of its events, yields.
+            exchange: that of the call which opened the stream.
+
+        Raises:
+            LLMError: whatever went wrong, the SDK's exception as its cause.
+        """
+        failure: BaseException
+        try:
+            async for piece in pieces:
+                yield piece
+        except asyncio.CancelledError as error:
+            failure = asyncio.CancelledError(*error.args)
+        except Exception as error:  # noqa: BLE001  # SDKs raise anything
+            failure = self.explained(error, exchange)
+        else:
+            return
+        raise failure from failure.__cause__
+
+    def explained(
+        self, error: Exception, exchange: Exchange, seconds: float | None = None
+    ) -> KorError:
+        """Return the error of ours for what an SDK raised; its ``__cause__`` is fit to show.
+
+        Raise it outside of the ``except`` block, or the SDK's exception comes along as its
+        context: ``raise failure from failure.__cause__``.
+
+        Args:
+            error: what was raised.
+            exchange: that of the call.
+            seconds: the time of the call, where it ended because that ran out.
+        """
+        try:
+            failure = self._judged(error, exchange, seconds)
+        except Exception:  # noqa: BLE001  # a hostile answer; its status is all that is trusted
+            failure = self._error(_of_status(exchange), "", exchange)
+        ours = isinstance(error, KorError | SenselessAnswerError)
+        failure.__cause__ = None if ours else cleaned(error, self._hidden(exchange))
+        return failure.with_traceback(None)
+
+    def _judged(self, error: Exception, exchange: Exchange, seconds: float | None) -> KorError:
+        if seconds is not None:
+            return self._too_late(seconds)
         ours = next((link for link in _chain(error) if isinstance(link, KorError)), None)
         if ours is not None:
             return self._signed(ours, exchange)
@@ -111,29 +164,38 @@ class Caller:
         complaint = complaint_of(exchange.body)
         wait = retry_after_of(exchange.headers)
         wait = complaint.retry_after if wait is None else wait
-        verdict = of_answer(status, complaint.codes, complaint.words, passing=wait is not None)
+        words = shortened(complaint.words)
+        verdict = of_answer(status, complaint.codes, words, passing=wait is not None)
         return self._error(verdict, complaint.words, exchange, wait)
+
+    def _too_late(self, seconds: float) -> LLMTimeoutError:
+        return LLMTimeoutError(
+            f"The call took longer than its timeout of {seconds:g} s. Raise timeout, or try again.",
+            provider=self.provider,
+            model=self.model,
+        )
 
     def _refused_unsent(self, error: Exception, exchange: Exchange) -> LLMError:
         """Explain what an SDK refused before any request left."""
-        words = shortened(str(error))
-        return self._error(of_answer(HTTPStatus.BAD_REQUEST, (), words), words, exchange)
+        words = str(error)
+        verdict = of_answer(HTTPStatus.BAD_REQUEST, (), shortened(words))
+        return self._error(verdict, words, exchange)
 
     def _senseless(self, status: int, error: Exception, exchange: Exchange) -> LLMError:
         """Explain an answer that came with a good status and holds no text."""
-        complaint = complaint_within(exchange.body)
-        ours = isinstance(error, SenselessAnswerError)
-        words = complaint.words or (str(error) if ours else "it is not what the API documents")
-        verdict = of_answer(complaint.status or status, complaint.codes, "")
-        return self._error(verdict, words, exchange, complaint.retry_after)
+        complaint = _complaint_in(exchange)
+        own = error if isinstance(error, SenselessAnswerError) else _UNDOCUMENTED
+        verdict = of_answer(complaint.status or status, complaint.codes or (own.code,), "")
+        return self._error(verdict, complaint.words or str(own), exchange, complaint.retry_after)
 
     def _error(
         self, verdict: Verdict, words: str, exchange: Exchange, retry_after: float | None = None
     ) -> LLMError:
+        words = shortened(redact(words, self._hidden(exchange)))
         told = f": {words.rstrip('. ')}" if words else ""
         cure = verdict.cure.format(provider=self.provider)
         return verdict.kind(
-            redact(f"{verdict.cause}{told}. {cure}", self.secrets),
+            f"{verdict.cause}{told}. {cure}",
             provider=self.provider,
             model=self.model,
             status=exchange.status,
@@ -144,6 +206,7 @@ class Caller:
 
     def _signed(self, error: KorError, exchange: Exchange) -> KorError:
         """Add what is known up here to an error of ours that came up from below."""
+        masked(error, self._hidden(exchange))
         if isinstance(error, LLMError):
             error.provider, error.model = self.provider, self.model
             error.status = exchange.status
@@ -151,8 +214,21 @@ class Caller:
         return error
 
     def _request_id(self, exchange: Exchange) -> str | None:
-        found = request_id_of(exchange.headers)
-        return redact(found, self.secrets) if found else None
+        found = request_id_of(exchange.headers) or ""
+        return plain(redact(found, self._hidden(exchange))) or None
+
+    def _hidden(self, exchange: Exchange) -> frozenset[Secret]:
+        return self.secrets | exchange.secrets
+
+
+def _of_status(exchange: Exchange) -> Verdict:
+    if exchange.status is None and exchange.failure is not None:
+        return of_fault(exchange.failure.fault)
+    return of_answer(exchange.status or HTTPStatus.OK, (), "")
+
+
+def _complaint_in(exchange: Exchange) -> Complaint:
+    return complaint_in_events(exchange.tail) if exchange.tail else complaint_within(exchange.body)
 
 
 def _start(deadline: asyncio.Timeout, seconds: float | None) -> None:

@@ -4,49 +4,53 @@ The frames of the SDKs hold the headers of the request in their locals, and the 
 hold the request itself; trackers of errors send both away.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
+from dataclasses import replace
 from traceback import extract_tb
 from typing import Any, Final
 
+from kor_core.adapters.complaint import plain, shortened
 from kor_core.adapters.shapes import is_sequence, is_table
-from kor_core.redaction import Secret, redact
+from kor_core.errors import KorError, Problem
+from kor_core.redaction import redact
 
-__all__ = ["cleaned", "secrets_in"]
+__all__ = ["cleaned", "masked"]
 
 _PLAIN: Final = (bool, int, float, type(None))
+_DEEPEST: Final = 20
+
+# They hold what they complain of where it cannot be taken out.
+_HOLDING: Final = (AttributeError, BaseExceptionGroup, UnicodeError)
 
 
-def secrets_in(value: object) -> Iterator[str]:
-    """Yield every secret text in a config.
-
-    >>> from kor_core.redaction import Config
-    >>> [str(secret) for secret in secrets_in(Config(api_key="sk-planted", temperature=0))]
-    ['sk-planted']
-    """
-    if isinstance(value, Secret):
-        yield str(value)
-    elif is_table(value):
-        for item in value.values():
-            yield from secrets_in(item)
-    elif is_sequence(value):
-        for item in value:
-            yield from secrets_in(item)
-
-
-def cleaned(error: Exception, secrets: frozenset[str]) -> Exception:
+def cleaned(error: Exception, secrets: Iterable[str]) -> Exception:
     """Return the exception without its frames and its chain, and with its secrets masked.
 
     Where it was raised stays, as a note. What it held besides plain data is dropped, except
     the request and the response, which stay without the request's headers and body.
     """
     note = _place(error)
+    try:
+        found = (
+            _stand_in(error, secrets) if isinstance(error, _HOLDING) else _emptied(error, secrets)
+        )
+    except Exception:  # noqa: BLE001  # the SDKs' classes and a hostile answer do as they like
+        found = RuntimeError(type(error).__qualname__)
+    if note:
+        found.add_note(note)
+    return found
+
+
+def _emptied(error: Exception, secrets: Iterable[str]) -> Exception:
     error.__cause__ = error.__context__ = None
     error.args = tuple(_scrubbed(item, secrets) for item in error.args)
     for name, value in vars(error).copy().items():
         vars(error)[name] = _scrubbed(value, secrets)
-    if note:
-        error.add_note(note)
     return error.with_traceback(None)
+
+
+def _stand_in(error: Exception, secrets: Iterable[str]) -> Exception:
+    return RuntimeError(f"{type(error).__qualname__}: {shortened(redact(str(error), secrets))}")
 
 
 def _place(error: Exception) -> str:
@@ -54,21 +58,47 @@ def _place(error: Exception) -> str:
     return f"Raised in {frames[-1].filename}, line {frames[-1].lineno}." if frames else ""
 
 
-def _scrubbed(value: object, secrets: frozenset[str]) -> Any:
+def masked(error: KorError, secrets: Iterable[str]) -> KorError:
+    """Mask the secrets in an error of ours, which keeps its shape, and drop its chain."""
+    error.args = tuple(_masked(item, secrets) for item in error.args)
+    for name, value in vars(error).copy().items():
+        vars(error)[name] = _masked(value, secrets)
+    error.__cause__ = error.__context__ = None
+    return error
+
+
+def _masked(value: Any, secrets: Iterable[str]) -> Any:
+    if isinstance(value, str):
+        return redact(value, secrets)
+    if isinstance(value, Problem):
+        return replace(value, message=redact(value.message, secrets))
+    if isinstance(value, tuple):
+        return tuple(_masked(item, secrets) for item in value)  # pyright: ignore[reportUnknownVariableType]  # of anything
+    return value
+
+
+def _scrubbed(value: object, secrets: Iterable[str], depth: int = 0) -> Any:
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, str):
         return redact(value, secrets)
     if isinstance(value, bytes):
         return redact(value.decode("latin-1"), secrets).encode("latin-1")
+    return None if depth > _DEEPEST else _scrubbed_within(value, secrets, depth + 1)
+
+
+def _scrubbed_within(value: object, secrets: Iterable[str], depth: int) -> Any:
     if is_table(value):
-        return {name: _scrubbed(item, secrets) for name, item in value.items()}
+        return {
+            redact(str(name), secrets): _scrubbed(item, secrets, depth)
+            for name, item in value.items()
+        }
     if is_sequence(value):
-        return [_scrubbed(item, secrets) for item in value]
+        return [_scrubbed(item, secrets, depth) for item in value]
     return _http_scrubbed(value, secrets)
 
 
-def _http_scrubbed(value: Any, secrets: frozenset[str]) -> Any:
+def _http_scrubbed(value: Any, secrets: Iterable[str]) -> Any:
     """Rebuild a request or response of httpx or httpx2 from what may be shown."""
     kind: Any = value.__class__
     if kind.__module__.partition(".")[0] not in {"httpx", "httpx2"}:
@@ -79,7 +109,8 @@ def _http_scrubbed(value: Any, secrets: frozenset[str]) -> Any:
         return kind(
             value.status_code,
             headers={
-                name: redact(value.headers[name], secrets) for name in _SHOWN & value.headers.keys()
+                name: plain(redact(value.headers[name], secrets))
+                for name in _SHOWN & value.headers.keys()
             },
             content=_scrubbed(value.content, secrets) if value.is_stream_consumed else b"",
             request=_http_scrubbed(value.request, secrets),

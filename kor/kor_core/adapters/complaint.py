@@ -12,14 +12,18 @@ from kor_core.adapters.shapes import is_sequence, is_table
 
 __all__ = [
     "Complaint",
+    "complaint_in_events",
     "complaint_of",
     "complaint_within",
+    "plain",
     "request_id_of",
     "retry_after_of",
     "shortened",
 ]
 
 _LONGEST: Final = 500
+_LONGEST_HEADER: Final = 200
+_LARGEST: Final = 1 << 20  # bytes; whoever complains at greater length is not read
 _LONGEST_WAIT: Final = 86400.0  # seconds; who says to wait longer is wrong, or means harm
 _DECIMAL: Final = re.compile(r"-?\d{1,20}(\.\d{0,20})?", re.ASCII)
 _REQUEST_IDS: Final = (
@@ -35,7 +39,8 @@ class Complaint:
     """An error as the vendor words it.
 
     Args:
-        words: its message; empty when there is none.
+        words: its message, whole, as keys must be masked before it is cut; empty when there
+            is none.
         codes: what it calls the failure, the most exact first.
         status: the status it gives inside the body, for answers whose own status is 200.
         retry_after: seconds to wait, where the body says so.
@@ -58,11 +63,10 @@ def complaint_of(body: bytes | object) -> Complaint:
         whole = whole[0]
     error = (whole.get("error") or whole) if is_table(whole) else whole
     if not is_table(error):
-        return Complaint(shortened(error) if isinstance(error, str) else "")
-    words = error.get("message") or error.get("detail") or ""
+        return Complaint(error if isinstance(error, str) else "")
     number = error.get("code")
     return Complaint(
-        shortened(words if isinstance(words, str) else json.dumps(words)),
+        _as_text(error.get("message") or error.get("detail") or ""),
         tuple(_codes(error)),
         number if isinstance(number, int) else None,
         _retry_delay(error),
@@ -75,8 +79,30 @@ def complaint_within(body: bytes) -> Complaint:
     >>> complaint_within(b'{"error": "model is loading"}').words, complaint_within(b"{}").words
     ('model is loading', '')
     """
-    whole = _parsed(body)
+    whole = _parsed(body) if len(body) <= _LARGEST else None
     return complaint_of(whole if is_table(whole) and whole.get("error") else None)
+
+
+def complaint_in_events(tail: bytes) -> Complaint:
+    """Read the error in the last events of a stream.
+
+    >>> complaint_in_events(b'data: {"error": {"message": "Busy.", "code": 503}}').status
+    503
+    """
+    for line in reversed(tail.splitlines()):
+        complaint = complaint_within(line.removeprefix(b"data:"))
+        if complaint != Complaint():
+            return complaint
+    return Complaint()
+
+
+def _as_text(words: object) -> str:
+    if isinstance(words, str):
+        return words
+    try:
+        return json.dumps(words)
+    except RecursionError:
+        return ""
 
 
 def _parsed(body: bytes) -> Any:
@@ -113,10 +139,19 @@ def _retry_delay(error: Mapping[str, Any]) -> float | None:
 
 
 def shortened(text: str) -> str:
-    """Return a vendor's words on one line of bearable length."""
+    """Return a vendor's words on one line of bearable length; keys are masked before."""
     line = " ".join(text.split())
     line = "".join(sign if sign.isprintable() else "\ufffd" for sign in line)
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+
+
+def plain(text: str) -> str:
+    """Return the value of a header as a short line of ASCII.
+
+    >>> plain("req_\u00e9 1")
+    'req_ 1'
+    """
+    return "".join(sign for sign in text if " " <= sign <= "~")[:_LONGEST_HEADER].strip()
 
 
 def request_id_of(headers: Mapping[str, str]) -> str | None:

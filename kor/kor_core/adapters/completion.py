@@ -6,7 +6,7 @@ from typing import Any
 
 from kor_core.adapters.attempt import SenselessAnswerError
 from kor_core.adapters.shapes import is_sequence, is_table
-from kor_core.errors import ContentFilterError, ProviderError
+from kor_core.errors import ProviderError
 
 __all__ = ["parsed", "text_of"]
 
@@ -32,8 +32,8 @@ def text_of(answer: Mapping[str, Any]) -> str:
     """Return the text of the first choice.
 
     Raises:
-        SenselessAnswerError: there is no choice, or an error in its place.
-        ContentFilterError: the provider or the model declined.
+        SenselessAnswerError: there is no choice, or an error in its place; or the provider
+            or the model declined, which its code says.
         ProviderError: the answer is empty.
     """
     if answer.get("error"):
@@ -69,9 +69,7 @@ def _joined(content: object) -> str:
 def _why_empty(finish: object, message: Mapping[str, Any]) -> Exception:
     if message.get("refusal") or finish == "content_filter":
         refusal = message.get("refusal") or "its content filter stopped the answer"
-        return ContentFilterError(
-            f"The provider declined the content: {refusal}. Word the prompt differently."
-        )
+        return SenselessAnswerError(str(refusal), code="content_filter")
     if finish == "length":
         return ProviderError(
             "The answer is empty: max_tokens was used up before the first word, perhaps by "

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from kor_core.redaction import Secret
+
 __all__ = ["TIMEOUTS", "Exchange", "Failure", "Fault", "noted", "watched"]
 
 
@@ -33,6 +35,8 @@ class Fault(Enum):
     OTHER = "the connection failed"
 
 
+_TAIL: Final = 8192  # bytes; an event that tells of an error is shorter
+
 TIMEOUTS: Final = frozenset({Fault.CONNECT_TIMEOUT, Fault.READ_TIMEOUT, Fault.WRITE_TIMEOUT})
 
 
@@ -43,12 +47,12 @@ class Failure:
     Args:
         fault: which kind it is.
         host: the host (with port) that was called.
-        detail: the words of the operating system or the HTTP library; no secrets.
+        detail: the words of the operating system or the HTTP library.
     """
 
     fault: Fault
     host: str
-    detail: str = ""
+    detail: str = field(default="", repr=False)  # may be the other side's words
 
     def __str__(self) -> str:
         detail = f" ({self.detail})" if self.detail else ""
@@ -66,7 +70,9 @@ class Exchange:
         status: HTTP status of the latest answer.
         headers: its headers, names in lower case.
         body: its body, unless it is streamed.
+        tail: the end of a streamed body, as far as it has been read.
         failure: what went wrong below HTTP.
+        secrets: what no message may show, beside the caller's: credentials of a proxy.
     """
 
     extra: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
@@ -75,14 +81,20 @@ class Exchange:
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     body: bytes = field(default=b"", repr=False)
+    tail: bytes = field(default=b"", repr=False)
     failure: Failure | None = None
+    secrets: frozenset[Secret] = field(default_factory=frozenset[Secret], repr=False)
 
     def started(self, host: str) -> None:
         """Note that a request leaves; what an earlier one met no longer counts."""
         self.requests += 1
         self.host = host
         self.status = self.failure = None
-        self.headers, self.body = {}, b""
+        self.headers, self.body, self.tail = {}, b"", b""
+
+    def streamed(self, piece: bytes) -> None:
+        """Note a piece of a streamed body: where it ends in an error, the end says which."""
+        self.tail = (self.tail + piece)[-_TAIL:]
 
 
 _watching: ContextVar[Exchange | None] = ContextVar("kor_exchange", default=None)
@@ -109,5 +121,9 @@ def watched(extra: Mapping[str, str] | None = None) -> Generator[Exchange]:
 
 
 def noted() -> Exchange:
-    """Return where the transport notes what it sees; thrown away when nobody watches."""
+    """Return where the transport notes what it sees; thrown away when nobody watches.
+
+    Whoever opens a stream keeps it: what is read from the stream later is noted there, in
+    whichever task that happens.
+    """
     return _watching.get() or Exchange()

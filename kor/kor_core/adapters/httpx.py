@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from kor_core.adapters.aiohttp import Answer, Broken, Wire
-from kor_core.adapters.bodies import ACCEPTED, UnusableBodyError, decoded, largest
+from kor_core.adapters.bodies import ACCEPTED, Unpacking, UnusableBodyError, decoded, largest
 from kor_core.adapters.exchange import TIMEOUTS, Exchange, Failure, noted
 
 __all__ = ["Hidden", "make_client"]
@@ -76,14 +76,13 @@ def _client_class(library: Any) -> Any:
             exchange.headers = library.Headers(answer.headers)
             streamed = stream and answer.status < _FIRST_ERROR
             body = (
-                {"stream": body_class(answer)}
+                {"stream": body_class(answer, exchange)}
                 if streamed
                 else {"content": await _whole(answer, exchange)}
             )
-            told = answer.headers if streamed else _unpacked_headers(answer.headers)
             response = library.Response(
                 answer.status,
-                headers=told,
+                headers=_unpacked_headers(answer.headers),
                 request=request,
                 extensions={"reason_phrase": answer.reason.encode("ascii", "replace")},
                 **body,
@@ -101,12 +100,16 @@ def _client_class(library: Any) -> Any:
 @cache
 def _body_class(library: Any) -> Any:
     class Body(library.AsyncByteStream):  # type: ignore[misc]  # of whichever library it is
-        def __init__(self, answer: Answer) -> None:
+        def __init__(self, answer: Answer, exchange: Exchange) -> None:
             self._answer = answer
+            # Its own: whoever reads it may do so in another task, long after the call.
+            self._exchange = exchange
+            self._encoding = _encoding(exchange)
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
             try:
-                async for piece in self._answer.pieces():
+                async for piece in _unpacked(self._answer, self._encoding, self._exchange):
+                    self._exchange.streamed(piece)
                     yield piece
             except Broken as broken:
                 error = _translated(library, broken)
@@ -123,11 +126,33 @@ def _body_class(library: Any) -> Any:
 async def _whole(answer: Answer, exchange: Exchange) -> bytes:
     body = await answer.read()
     try:
-        return decoded(body, exchange.headers.get("content-encoding", ""), largest(answer.status))
+        return decoded(body, _encoding(exchange), largest(answer.status))
     except UnusableBodyError as error:
-        exchange.failure = Failure(error.fault, exchange.host)
-        broken = Broken(exchange.failure)
+        broken = _unusable(error, exchange)
     raise broken
+
+
+async def _unpacked(answer: Answer, encoding: str, exchange: Exchange) -> AsyncIterator[bytes]:
+    try:
+        unpacking = Unpacking(encoding, largest(answer.status))
+        async for packed in answer.pieces():
+            if piece := unpacking.fed(packed):
+                yield piece
+        unpacking.finish()
+    except UnusableBodyError as error:
+        broken = _unusable(error, exchange)
+    else:
+        return
+    raise broken
+
+
+def _encoding(exchange: Exchange) -> str:
+    return exchange.headers.get("content-encoding", "")
+
+
+def _unusable(error: UnusableBodyError, exchange: Exchange) -> Broken:
+    exchange.failure = Failure(error.fault, exchange.host)
+    return Broken(exchange.failure)
 
 
 def _unpacked_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

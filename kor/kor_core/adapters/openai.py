@@ -105,6 +105,7 @@ class OpenAIModel(BaseLLMModel):
         Raises:
             LLMError: the call failed.
         """
+        kwargs = Config(kwargs)  # a key in them shows in no traceback
         settings = chosen(
             kwargs, CHAT | {"timeout", "extra"}, provider="openai", model=self.model_name
         )

@@ -179,8 +179,8 @@ _BY_WORDS: Final = tuple(
             _WINDOW,
         ),
         (r"content (management|filter|policy)|safety (system|settings)", _FILTER),
-        (r"(api[ _-]?key|credentials?).*(not valid|invalid|incorrect|missing|expired)", _KEY),
-        (r"(missing|invalid|incorrect|no) .*api[ _-]?key", _KEY),
+        (r"(api[ _-]?key|credentials?).{0,80}(not valid|invalid|incorrect|missing|expired)", _KEY),
+        (r"(missing|invalid|incorrect|no) .{0,80}api[ _-]?key", _KEY),
     )
 )
 _SPENT: Final = re.compile(r"exceeded your current quota|plan and billing", re.IGNORECASE)
