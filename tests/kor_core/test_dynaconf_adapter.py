@@ -200,7 +200,24 @@ def test_a_syntax_error_says_file_line_and_column(place: Place):
     found = place.problem()
 
     assert found.origin == f"{path}:4"
-    assert "line 4, column 8" in found.message
+    assert "column 8" in found.message
+    assert "line" not in found.message
+
+
+def test_a_named_file_that_is_no_toml_says_only_what_is_wrong_in_it(place: Place):
+    path = place.write("my.toml", "model = gpt-4o\n")
+
+    assert str(place.problem("my.toml")) == (
+        f'{path}:1: TOML syntax error in column 9: Invalid value. Text needs quotes: "…".'
+    )
+
+
+def test_a_mapping_is_no_path_and_is_told_where_it_belongs():
+    with pytest.raises(TypeError, match=r"settings_from\(mapping\)") as caught:
+        load_settings({"llm": {"providers": {"a": {"api_key": SECRET}}}})  # type: ignore[arg-type] # the mistake under test
+
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert SECRET not in "".join(shown.format())
 
 
 @pytest.mark.parametrize(

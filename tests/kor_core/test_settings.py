@@ -85,6 +85,12 @@ def test_one_stop_text_and_a_list_of_them_are_both_accepted():
     assert settings_from(default(stop=["a", "b"])).llm.default.stop == ("a", "b")
 
 
+@pytest.mark.parametrize("text", ["\n", " ", "\t\n"])
+def test_white_space_ends_an_answer_as_any_other_text_does(text: str):
+    assert settings_from(default(stop=[text])).llm.default.stop == (text,)
+    assert settings_from(default(stop=text)).llm.default.stop == (text,)
+
+
 def test_whole_numbers_are_numbers():
     assert settings_from(default(temperature=1)).llm.default.temperature == 1.0
 
@@ -159,7 +165,25 @@ def test_the_home_of_nobody_is_left_as_it_stands():
         ({"llm": {"purposes": {"x": 1.5}}}, "llm.purposes.x", "found a number.", None),
         (default(model=4), "llm.default.model", "Expected text, found a whole number.", None),
         (default(temperature="hot"), "llm.default.temperature", "a number, found text", None),
-        (default(temperature="0.2"), "llm.default.temperature", "a number, found text", None),
+        (default(temperature="0.2"), "llm.default.temperature", "Remove the quotes", None),
+        (default(max_tokens="500"), "llm.default.max_tokens", "Remove the quotes", None),
+        ({"network": {"trust_env": "false"}}, "network.trust_env", "Remove the quotes", None),
+        ({"llm": {"provider": "openai"}}, "llm.provider",
+         "Belongs into [llm.default], or into the table of a purpose, [llm.purposes.<name>].", None),
+        ({"model": "a:b"}, "model", "Belongs into [llm.default]", None),
+        ({"api_key": "k"}, "api_key", "Belongs into [llm.providers.<id>].", None),
+        ({"llm": {"provider": {"openai": {}}}}, "llm.provider", "Unknown key.", "providers"),
+        ({"purposes": {}}, "purposes", "Write [llm.purposes].", None),
+        ({"llm": {"purposes": {"coding": "openai:gpt-4o"}}}, "llm.purposes.coding",
+         'Expected a table, found text. Write [llm.purposes.coding], and under it '
+         'model = "provider:model".', None),
+        ({"llm": {"default": "openai:gpt-4o"}}, "llm.default",
+         'Write [llm.default], and under it model = "provider:model".', None),
+        ({"llm": {"providers": {"a.b": "sk-1"}}}, 'llm.providers."a.b"',
+         'Write [llm.providers."a.b"], and under it api_key = "…".', None),
+        ({"llm": {"purposes": ["coding"]}}, "llm.purposes",
+         'found a list. Write [llm.purposes.<name>], and under it model = "provider:model".', None),
+        ({"network": "http://proxy"}, "network", "Write [network], and under it its keys.", None),
         (default(temperature=True), "llm.default.temperature", "found true or false", None),
         (default(temperature=-1), "llm.default.temperature", "at least 0.", None),
         (default(temperature=float("nan")), "llm.default.temperature", "a finite number", None),
@@ -169,8 +193,10 @@ def test_the_home_of_nobody_is_left_as_it_stands():
         (default(timeout=0), "llm.default.timeout", "greater than 0.", None),
         (default(stop=["a", 1]), "llm.default.stop.1", "Expected text", None),
         (default(stop=3), "llm.default.stop", "Expected a list", None),
+        (default(stop=""), "llm.default.stop.0", "Must not be empty.", None),
         (default(stop=[""]), "llm.default.stop.0", "Must not be empty.", None),
-        (default(fallbacks="a:b"), "llm.default.fallbacks", "Expected a list, found text.", None),
+        (default(fallbacks="a:b"), "llm.default.fallbacks", 
+         'Expected a list, found text. Put it into brackets: ["…"].', None),
         (default(extra=1), "llm.default.extra", "Expected a table", None),
         (default(extra={"x": object()}), "llm.default.extra", "Expected text, numbers", None),
         (default(extra={"x": [float("inf")]}), "llm.default.extra", "a finite number", None),
@@ -199,7 +225,17 @@ def test_the_home_of_nobody_is_left_as_it_stands():
          "names a host", None),
         ({"llm": {"providers": {"a": {"base_url": "http://a b"}}}}, "llm.providers.a.base_url",
          "names a host", None),
-        ({"network": {"proxy": "ftp://x"}}, "network.proxy", "socks5://", None),
+        ({"llm": {"providers": {"a": {"base_url": "http://u:p@host/v1"}}}},
+         "llm.providers.a.base_url", "put a key into api_key, and other credentials into "
+         "extra = { extra_headers = { … } }", None),
+        ({"llm": {"providers": {"a": {"base_url": "http://host/v1?key=1"}}}},
+         "llm.providers.a.base_url", "extra = { extra_query = { … } }", None),
+        ({"llm": {"providers": {"a": {"base_url": "http://host/v1#x"}}}},
+         "llm.providers.a.base_url", "'#'", None),
+        ({"network": {"proxy": "ftp://x"}}, "network.proxy", "http:// or https://", None),
+        ({"network": {"proxy": "socks5://u:p@x"}}, "network.proxy",
+         "SOCKS proxies cannot be used. Give an http:// or https:// proxy", None),
+        ({"network": {"proxy": "http://proxy:99999"}}, "network.proxy", "names a host", None),
         ({"network": {"client_key": "k.pem"}}, "network", "needs `client_certificate`", None),
         ({"network": {"ca_bundle": ""}}, "network.ca_bundle", "Must not be empty.", None),
         ({"network": {"ca_bundle": 3}}, "network.ca_bundle", "the path of a file", None),
@@ -350,14 +386,14 @@ def secretive() -> Settings:
                 "providers": {
                     "a": {
                         "api_key": SECRET,
-                        "base_url": f"https://user:{SECRET}@host/v1?key={SECRET}&region=eu",
+                        "base_url": "https://host/v1",
                         "extra": {"extra_headers": {"X-Anything": [SECRET]}, "plain": [1, "two"]},
                     }
                 },
                 "purposes": {"fast": {"temperature": 1}},
             },
             "network": {"proxy": f"http://user:{SECRET}@proxy:3128"},
-            "state": {"url": f"redis://:{SECRET}@redis:6379/0"},
+            "state": {"url": f"redis://:{SECRET}@redis:6379/0?token={SECRET}&db=1"},
         }
     )
 
@@ -383,7 +419,7 @@ def test_the_values_themselves_are_plain():
     provider = secretive().llm.providers["a"]
 
     assert provider.api_key.get_secret_value() == SECRET
-    assert provider.base_url == f"https://user:{SECRET}@host/v1?key={SECRET}&region=eu"
+    assert provider.base_url == "https://host/v1"
     assert provider.extra == {"extra_headers": {"X-Anything": [SECRET]}, "plain": [1, "two"]}
     assert provider.model_dump()["extra"] == provider.extra
 
@@ -467,8 +503,66 @@ def test_a_mapping_has_no_origins():
     settings = settings_from(default())
 
     assert settings.origin("llm", "default", "model") == ""
-    assert settings.origin("nothing") == ""
     assert settings.origin() == ""
+
+
+NAMES = {
+    "llm": {
+        "default": {"model": "echo:m", "extra": {"top_k": 4}},
+        "purposes": {"gpt-4.1": {}, "code review": {"temperature": 0}},
+        "providers": {"echo": {}},
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "suggestion"),
+    [
+        (("lmm",), "lmm", "llm"),
+        (("llm", "defualt", "model"), "llm.defualt", "default"),
+        (("llm", "default", "modle"), "llm.default.modle", "model"),
+        (("llm", "default", "model", "x"), "llm.default.model.x", None),
+        (("llm", "default", "extra", "top_q"), "llm.default.extra.top_q", "top_k"),
+        (("llm", "providers", "ecoh", "api_key"), "llm.providers.ecoh", "echo"),
+        (("llm", "purposes", "gpt-4.2"), 'llm.purposes."gpt-4.2"', "gpt-4.1"),
+        (("network", "proxi"), "network.proxi", "proxy"),
+        (("llm.defualt.model",), "llm.defualt", "default"),
+        (("llm.",), '"llm."', "llm"),
+        (("llm\n[x]\ny",), '"llm\n[x]\ny"', None),
+    ],
+)
+def test_the_origin_of_a_path_that_does_not_exist_names_the_nearest(
+    path: tuple[str, ...], key: str, suggestion: str | None
+):
+    settings = settings_from(NAMES)
+
+    with pytest.raises(ConfigurationError) as caught:
+        settings.origin(*path)
+    (found,) = caught.value.problems
+
+    assert (key, suggestion) == (found.key, found.suggestion)
+    assert found.message.startswith("There is no such setting. Known: ")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("llm", "default", "extra", "top_k"),
+        ("llm", "purposes", "gpt-4.1", "model"),
+        ("llm.default.extra.top_k",),
+        ('llm.purposes."gpt-4.1".model',),
+        ('llm.purposes."code review".temperature',),
+        ("network.proxy",),
+        ("network",),
+        ("llm", "providers", "echo", "timeout"),
+    ],
+)
+def test_what_can_be_set_has_an_origin_in_both_spellings(path: tuple[str, ...]):
+    assert "" == settings_from(NAMES).origin(*path)
+
+
+def test_what_a_model_could_set_has_an_origin_where_there_is_no_default():
+    assert "" == settings_from({}).origin("llm.default.temperature")
 
 
 def test_every_effective_value_is_explained_masked():

@@ -97,7 +97,37 @@ def test_a_syntax_error_says_line_and_column(text: str, line: int, column: int):
 
     assert isinstance(found, Problem)
     assert found.origin == f"config.toml:{line}"
-    assert f"line {line}, column {column}: " in found.message
+    assert found.message.startswith(f"TOML syntax error in column {column}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "cure"),
+    [
+        ("model = gpt-4o", 'Text needs quotes: "…".'),
+        ("model = 4o-mini", 'Text needs quotes: "…".'),
+        ("stop = [END]", 'Text needs quotes: "…".'),
+        ("proxy = ~/x", 'Text needs quotes: "…".'),
+        ("extra = { a = b }", 'Text needs quotes: "…".'),
+        ("trust_env = True", "Write true or false, in small letters."),
+        ("trust_env = no", "Write true or false, in small letters."),
+    ],
+)
+def test_text_without_quotes_is_told_what_it_lacks(text: str, cure: str):
+    found = parsed_toml(f"# first\n{text}  # a comment\n", "f")
+
+    assert isinstance(found, Problem)
+    assert found.origin == "f:2"
+    assert found.message.endswith(f". {cure}")
+
+
+@pytest.mark.parametrize(
+    "text", ["a =", "a = 1 2", 'a = "x" y', "a = [1 2]", "a", "a = \x00", "[a"]
+)
+def test_other_syntax_errors_say_nothing_of_quotes(text: str):
+    found = parsed_toml(text, "f")
+
+    assert isinstance(found, Problem)
+    assert "quotes" not in found.message
 
 
 def test_a_number_too_long_for_python_is_a_problem():

@@ -53,6 +53,7 @@ def load_settings(
 
     Raises:
         ConfigurationError: everything that is wrong, each with its file and line or variable.
+        TypeError: a mapping was given.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -61,6 +62,9 @@ def load_settings(
     >>> settings.llm.default.model
     'echo:any'
     """
+    if isinstance(path, Mapping):
+        del path, environ  # as below
+        raise TypeError("Expected the path of a file. For tables use settings_from(mapping).")
     outcome = _outcome(path, os.environ if environ is None else environ, home, cwd)
     # Raised here, after the environment is out of sight of tracebacks that show locals.
     del environ
@@ -178,8 +182,10 @@ def _read(file: _File, environ: Mapping[str, str], draft: _Draft) -> None:
 
 
 def _asked(problem: Problem, file: _File) -> Problem:
-    who = f" It is named by {file.asked_by}." if file.asked_by else ""
-    return Problem(f"{problem.message}{who}", problem.origin)
+    # Who named it explains what is no file, and is of no help with what stands in one.
+    if not file.asked_by or file.path.is_file():
+        return problem
+    return Problem(f"{problem.message} It is named by {file.asked_by}.", problem.origin)
 
 
 def _missing(file: _File) -> Problem | None:

@@ -7,9 +7,18 @@ from typing import Any, Final, Self
 from pydantic import Field, PrivateAttr, ValidationError
 
 from kor_core.errors import ConfigurationError, Problem
+from kor_core.settings.known import no_such_setting
 from kor_core.settings.llm import MODEL_MISSING, LLMSettings, ModelSettings, inherits
 from kor_core.settings.problems import problem_at, problems_in
-from kor_core.settings.provenance import KeyPath, Sourced, as_table, copied, dotted, too_deep
+from kor_core.settings.provenance import (
+    KeyPath,
+    Sourced,
+    as_table,
+    copied,
+    dotted,
+    too_deep,
+    undotted,
+)
 from kor_core.settings.tables import NetworkSettings, PluginSettings, StateSettings, Table, updated
 from kor_core.settings.tenancy import Overlaid, Tenancy
 from kor_core.settings.values import plain
@@ -108,12 +117,23 @@ class Settings(Table):
         """Return the file and line, or the environment variable, that a value came from.
 
         Args:
-            path: the keys that lead to the value, such as ``"llm", "default", "model"``.
+            path: the keys that lead to the value, such as ``"llm", "default", "model"``; or
+                all of them as TOML writes them, ``"llm.default.model"``.
 
         Returns:
             The origin of the value or of the nearest table around it; ``""`` for a default
             and for what was given by a mapping.
+
+        Raises:
+            ConfigurationError: there is no such setting.
         """
+        keys = undotted(path[0]) if len(path) == 1 else path
+        problem = no_such_setting(self, keys)
+        if problem is not None:
+            raise ConfigurationError([problem])
+        return self._origin(keys)
+
+    def _origin(self, path: KeyPath) -> str:
         source = self.source
         found = _moved(source.data, path)
         return source.origin(found) if source.holds(found) else ""
@@ -126,7 +146,7 @@ class Settings(Table):
         Explained(key='llm.providers.openai.api_key', value='**********', origin='')
         """
         return tuple(
-            Explained(dotted(path), plain(value, masked=True), self.origin(*path))
+            Explained(dotted(path), plain(value, masked=True), self._origin(path))
             for path, value in sorted(_values(self), key=lambda item: item[0])
         )
 

@@ -7,13 +7,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from kor_core.errors import Problem
+from kor_core.settings.cures import of_misplaced, of_wrong_kind
 from kor_core.settings.provenance import KeyPath, Sourced, dotted
 from kor_core.suggestions import listed, nearest
 
 __all__ = ["bare", "problem_at", "problems_in", "step"]
-
-# Keys that many write beside the model, and that `extra` is no place for.
-_OF_PROVIDERS: Final = ("api_key", "base_url")
 
 _EXPECTED: Final = {
     "string_type": "text",
@@ -67,16 +65,16 @@ def _problem(
     path = tuple(str(part) for part in details["loc"] if part != "[key]")
     path = moved.get(path[:4], path[:4]) + path[4:]
     if details["type"] == "extra_forbidden":
-        return _unknown(path, model, source)
+        return _unknown(path, details["input"], model, source)
     suggestion = None
     if details["type"] == "literal_error":
         suggestion = _nearest_literal(details)
-    return problem_at(path, _message(details), source, suggestion)
+    return problem_at(path, _message(details, path), source, suggestion)
 
 
-def _unknown(path: KeyPath, model: type[BaseModel], source: Sourced) -> Problem:
-    if path[0] == "llm" and path[1] != "providers" and path[-1] in _OF_PROVIDERS:
-        return problem_at(path, "Belongs into [llm.providers.<id>].", source)
+def _unknown(path: KeyPath, value: Any, model: type[BaseModel], source: Sourced) -> Problem:
+    if place := of_misplaced(path, value):
+        return problem_at(path, place, source)
     known = _fields(path[:-1], model)
     kind = "section" if len(path) == 1 else "key"
     cure = " What only the provider understands goes into `extra`." if "extra" in known else ""
@@ -115,7 +113,7 @@ def bare(annotation: Any) -> Any:
     return annotation
 
 
-def _message(details: ErrorDetails) -> str:
+def _message(details: ErrorDetails, path: KeyPath) -> str:
     kind, context = details["type"], details.get("ctx", {})
     if kind == "value_error":
         return str(context["error"])
@@ -124,10 +122,15 @@ def _message(details: ErrorDetails) -> str:
     if kind in _RANGES:
         words, bound = _RANGES[kind]
         return f"Expected a number {words} {context[bound]:g}."
-    if kind == "int_type" and isinstance(details["input"], float):
-        return "Expected a whole number, found a number with a fraction."
     expected = _EXPECTED.get(kind)
-    return f"Expected {expected}, found {_kind(details['input'])}." if expected else details["msg"]
+    return details["msg"] if expected is None else _wrong_kind(expected, path, details["input"])
+
+
+def _wrong_kind(expected: str, path: KeyPath, value: Any) -> str:
+    if expected == _EXPECTED["int_type"] and isinstance(value, float):
+        return "Expected a whole number, found a number with a fraction."
+    cure = of_wrong_kind(expected, path, value)
+    return f"Expected {expected}, found {_kind(value)}. {cure}".rstrip()
 
 
 def _nearest_literal(details: ErrorDetails) -> str | None:

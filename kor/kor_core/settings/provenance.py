@@ -5,10 +5,21 @@ has one rule: tables merge key by key, everything else, lists included, is repla
 """
 
 import re
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeGuard
 
-__all__ = ["KeyPath", "Sourced", "as_list", "as_table", "copied", "dotted", "paths_of", "too_deep"]
+__all__ = [
+    "KeyPath",
+    "Sourced",
+    "as_list",
+    "as_table",
+    "copied",
+    "dotted",
+    "paths_of",
+    "too_deep",
+    "undotted",
+]
 
 KeyPath = tuple[str, ...]
 
@@ -24,6 +35,20 @@ def dotted(path: KeyPath) -> str:
     'llm.purposes."gpt-4.1".model'
     """
     return ".".join(part if _BARE.fullmatch(part) else f'"{part}"' for part in path)
+
+
+def undotted(text: str) -> KeyPath:
+    """Return the key path that TOML writes so; what is no such path is one key.
+
+    >>> undotted('llm.purposes."gpt-4.1".model')
+    ('llm', 'purposes', 'gpt-4.1', 'model')
+    """
+    try:
+        paths = list(paths_of(tomllib.loads(f"{text} = 0")))
+    except ValueError:
+        return (text,)
+    one_line = len(paths) == len(paths[-1])
+    return paths[-1] if one_line else (text,)
 
 
 def as_table(value: Any) -> dict[str, Any] | None:

@@ -16,6 +16,11 @@ _EFFORT: Final = 50
 
 _POSITION: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
+# Text that lacks its quotes, and what stands before it: also `4`, of `4o-mini`.
+_WORD: Final = re.compile(r"[A-Za-z_~/.-][^\s,\]}#]*")
+_BEGUN: Final = re.compile(r"[=,\[]\s*(?:[\w.-]+)?$|^\s+$")
+_FLAGS: Final = {"true", "false", "yes", "no", "on", "off"}
+
 
 def read_toml(path: Path) -> Sourced | Problem | None:
     """Return what a file holds, what is wrong with it, or None where there is none.
@@ -53,7 +58,7 @@ def parsed_toml(text: str, name: str) -> Sourced | Problem:
     >>> parsed_toml("[llm.default]\nmodel = 'echo'", "config.toml").origin(("llm", "default"))
     'config.toml:1'
     >>> print(parsed_toml("model =", "config.toml"))
-    config.toml:1: TOML syntax error at line 1, column 8: Invalid value.
+    config.toml:1: TOML syntax error in column 8: Invalid value.
     """
     text = text.replace("\r\n", "\n")
     try:
@@ -76,7 +81,19 @@ def _syntax_error(error: ValueError, text: str, name: str) -> Problem:
     at_end = (text.count("\n") + 1, len(text) - text.rfind("\n"))
     line, column = (int(found[1]), int(found[2])) if found[1] else at_end
     cause = message[: found.start()]
-    return Problem(f"TOML syntax error at line {line}, column {column}: {cause}.", f"{name}:{line}")
+    cure = _unquoted(text.split("\n")[line - 1], column - 1)
+    where = f"TOML syntax error in column {column}"
+    return Problem(f"{where}: {cause}. {cure}".rstrip(), f"{name}:{line}")
+
+
+def _unquoted(line: str, at: int) -> str:
+    """Return what a text without quotes lacks, where one stands there."""
+    word = _WORD.match(line, at)
+    if word is None or not _BEGUN.search(line, 0, at):
+        return ""
+    if word[0].lower() in _FLAGS:
+        return "Write true or false, in small letters."
+    return 'Text needs quotes: "…".'
 
 
 def _lines(text: str) -> dict[KeyPath, int]:

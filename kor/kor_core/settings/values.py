@@ -38,6 +38,7 @@ __all__ = [
     "Reference",
     "ServiceUrl",
     "StateUrl",
+    "Stops",
     "Strategy",
     "Target",
     "Text",
@@ -60,6 +61,12 @@ _TARGET: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)
 
 def _not_blank(text: str) -> str:
     if not text.strip():
+        raise ValueError("Must not be empty.")
+    return text
+
+
+def _not_empty(text: str) -> str:
+    if not text:
         raise ValueError("Must not be empty.")
     return text
 
@@ -126,6 +133,12 @@ Texts = Annotated[
     BeforeValidator(_one_or_more),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"items": {"type": "string"}, "type": "array"}]}),
 ]
+# White space ends an answer as any other text does: a new line most of all.
+Stops = Annotated[
+    tuple[Annotated[str, Strict(), AfterValidator(_not_empty)], ...],
+    BeforeValidator(_one_or_more),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"items": {"type": "string"}, "type": "array"}]}),
+]
 Reference = Text
 Target = Annotated[Text, AfterValidator(_is_target)]
 Strategy = Annotated[Text, AfterValidator(_is_strategy)]
@@ -185,11 +198,29 @@ def _checked_url(url: str, schemes: tuple[str, ...]) -> str:
 
 
 def _is_service(url: str) -> str:
-    return _checked_url(url, ("http", "https"))
+    parts = urlsplit(_checked_url(url, ("http", "https")))
+    # It is shown in errors and logs, and paths are appended to it.
+    if "@" in parts.netloc:
+        raise ValueError(
+            "An endpoint holds no user and password: put a key into api_key, and other "
+            "credentials into extra = { extra_headers = { … } }."
+        )
+    if "?" in url:
+        raise ValueError(
+            "An endpoint holds no '?': put what follows it into extra = { extra_query = { … } }."
+        )
+    if "#" in url:
+        raise ValueError("An endpoint holds no '#': remove it and what follows it.")
+    return url
 
 
 def _is_proxy(url: str) -> str:
-    return _checked_url(url, ("http", "https", "socks5", "socks5h"))
+    if url.lower().startswith("socks"):
+        raise ValueError(
+            "SOCKS proxies cannot be used. Give an http:// or https:// proxy, which most "
+            "programs that speak SOCKS can be as well."
+        )
+    return _checked_url(url, ("http", "https"))
 
 
 def _is_state(url: str) -> str:
