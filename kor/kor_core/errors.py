@@ -292,11 +292,16 @@ class LLMError(KorError):
         retry_after: seconds to wait before trying again, when the provider said so.
         request_id: the provider's id of the request, for its support.
 
+    ``attempts`` holds every request of the call, as :class:`kor_core.llm.response.Attempt`.
+
     >>> print(RateLimitError("Slow down.", provider="openai", model="gpt-4", status=429))
     openai:gpt-4: Slow down. (HTTP 429)
     """
 
     usually_retryable: ClassVar[bool] = False
+
+    # Of kor_core.llm.response.Attempt, which stands above this module.
+    attempts: tuple[Any, ...] = ()
 
     def __init__(
         self,

@@ -48,6 +48,7 @@ class GenerationSettings:
     def __post_init__(self) -> None:
         # Config: it may hold a key, and reprs and tracebacks show this object.
         object.__setattr__(self, "extra", Config(self.extra))
+        checked_timeout(self.timeout)
         _refuse_wrong_values({**self.given(), "extra": self.extra})
 
     @classmethod

@@ -1,94 +1,36 @@
 """The lasting model that callers hold: it asks the candidates and keeps its promises.
 
-Whatever a provider does, a call through a handle ends in a text or in a typed error, before
+Whatever a provider does, a call through a handle ends in an answer or in a typed error, before
 its deadline.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from inspect import isawaitable
-from typing import Any, Final, NamedTuple, cast
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from kor_core.errors import (
-    AllModelsFailedError,
-    BadRequestError,
-    BudgetExceededError,
-    ConfigurationError,
-    ContentFilterError,
-    KorError,
-    LLMError,
-    LLMTimeoutError,
-    ProviderError,
-    RealCallsBlockedError,
-)
+from kor_core.errors import CapabilityNotSupportedError
 from kor_core.llm.base import BaseLLMModel
-from kor_core.llm.generation import checked_timeout
+from kor_core.llm.calls import Call
+from kor_core.llm.embedding import as_texts
+from kor_core.llm.generation import GenerationSettings, checked_timeout
+from kor_core.llm.messages import Messages
+from kor_core.llm.profile import ModelProfile
 from kor_core.llm.reference import Reference
-from kor_core.redaction import redact, secrets_in
+from kor_core.llm.request import ChatRequest
+from kor_core.llm.response import Delta, Embeddings, LLMResponse
+from kor_core.llm.streams import ChatStream
+from kor_core.llm.target import Target
+from kor_core.llm.tools import Toolable
+from kor_core.redaction import Config
 
 __all__ = ["ModelHandle", "Target"]
 
-# The next candidate is not asked after these: it would be as wrong, as unwanted or as blocked.
-_FINAL: Final = (
-    BadRequestError,
-    BudgetExceededError,
-    ConfigurationError,
-    ContentFilterError,
-    RealCallsBlockedError,
-)
+Given = GenerationSettings | Mapping[str, Any] | None
 
 
-class Target(NamedTuple):
-    """One candidate of a handle.
-
-    Args:
-        reference: the provider and model.
-        config: the merged settings, as the provider gets them.
-        find: returns the provider's own object; asked at each call, so that a provider
-            registered in another's place is used from then on.
-    """
-
-    reference: Reference
-    config: dict[str, Any]
-    find: Callable[[], BaseLLMModel]
-
-    async def ask(self, prompt: str, settings: dict[str, Any]) -> str:
-        """Answer, or raise an error of KOR."""
-        async with self._typed_errors():
-            answer = await _awaited(self.find().agenerate(prompt, **settings))
-        return self._checked(answer)
-
-    def _checked(self, answer: object) -> str:
-        if isinstance(answer, str):
-            return answer
-        provider, model = self.reference
-        raise ProviderError(
-            f"agenerate() returned {type(answer).__name__}, not a text. "
-            "A model's agenerate must return a str.",
-            provider=provider,
-            model=model,
-        )
-
-    @asynccontextmanager
-    async def _typed_errors(self) -> AsyncGenerator[None]:
-        provider, model = self.reference
-        try:
-            yield
-        except KorError:
-            raise
-        except TimeoutError as error:
-            words = f"The provider timed out: {str(error) or 'it gave no reason'}."
-            raise LLMTimeoutError(words, provider=provider, model=model) from error
-        except Exception as error:
-            # A custom provider may raise anything; callers are promised typed errors.
-            words = redact(f"{type(error).__name__}: {error}", secrets_in(self.config))
-            raise ProviderError(words, provider=provider, model=model) from error
-
-
-async def _awaited(answer: object) -> object:
-    """Let a custom model get away with an ``agenerate`` that is not async."""
-    return await cast("Awaitable[object]", answer) if isawaitable(answer) else answer
+def _nobody(capability: str) -> Sequence[str]:
+    del capability
+    return ()
 
 
 class ModelHandle(BaseLLMModel):
@@ -96,12 +38,14 @@ class ModelHandle(BaseLLMModel):
 
     Args:
         targets: the candidates in the order in which they are asked; at least one.
+        capable: returns, for an error to name, which configured models have a capability.
     """
 
-    def __init__(self, *targets: Target) -> None:
+    def __init__(self, *targets: Target, capable: Callable[[str], Sequence[str]] = _nobody) -> None:
         first = targets[0]
         super().__init__(first.reference.model, first.config)
         self._targets = targets
+        self._capable = capable
 
     @property
     def reference(self) -> Reference:
@@ -113,54 +57,113 @@ class ModelHandle(BaseLLMModel):
         """The object that is asked first, as its provider's ``create_model`` returned it."""
         return self._targets[0].find()
 
+    @property
+    def profile(self) -> ModelProfile:
+        """What is known of the model that is asked first."""
+        return self._targets[0].known()
+
     async def agenerate(self, prompt: str, **kwargs: Any) -> str:
         """Answer one prompt; where a candidate fails, the next one is asked.
 
         Args:
             prompt: the user's message, verbatim.
-            **kwargs: generation settings for this call. ``timeout`` (seconds) is the deadline
-                of the whole call; by default the configured one, or none.
+            **kwargs: generation settings for this call, those that the model takes.
+                ``timeout`` (seconds) is the deadline of the whole call; by default the
+                configured one, or none.
 
         Raises:
             LLMError: of the class that says what happened; nothing else escapes the provider.
             TypeError: the prompt is no text.
-            ConfigurationError: the timeout is no number of seconds.
+            ConfigurationError: a setting is unknown or wrong.
             AllModelsFailedError: several candidates were asked and failed.
         """
         if not isinstance(prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users pass anything
             raise TypeError(f"A prompt is a text, not {type(prompt).__name__}.")
-        deadline = checked_timeout(kwargs.pop("timeout", self.config.get("timeout")))
-        limit = asyncio.timeout(deadline)
-        try:
-            async with limit:
-                return await self._first_answer(prompt, kwargs)
-        except TimeoutError:
-            if deadline is None or not limit.expired():
-                raise
-        # Raised out here: a deadline needs no cause, and that one's frames may hold keys.
-        raise self._too_late(deadline)
+        kwargs = Config(kwargs)  # it may hold a key, and a traceback may show this frame
+        settings = GenerationSettings.of(kwargs)
+        once = settings.without_timeout()
+        return await self._call(settings).answer(lambda target: target.generate(prompt, once))
 
-    def _too_late(self, deadline: float) -> LLMTimeoutError:
-        provider, model = self.reference
-        return LLMTimeoutError(
-            f"No answer within the deadline of {deadline:g} s. Raise `timeout` if that is "
-            "too short.",
-            provider=provider,
-            model=model,
+    async def achat(
+        self,
+        messages: Messages,
+        *,
+        tools: Iterable[Toolable] = (),
+        settings: Given = None,
+        schema: Any = None,
+        strict: bool = False,
+    ) -> LLMResponse:
+        """Answer a conversation; where a candidate fails, the next one is asked.
+
+        The arguments are those of :meth:`BaseLLMModel.achat`.
+
+        Raises:
+            LLMError: of the class that says what happened; nothing else escapes the provider.
+            CapabilityNotSupportedError: no candidate can do this, and none was asked; it names
+                configured models that can.
+            AllModelsFailedError: several candidates were asked and failed.
+        """
+        request = ChatRequest.of(messages, tools, settings, schema)
+        once = request.once
+        call = self._call(request.settings)
+        try:
+            response = await call.answer(lambda target: target.chat(once, strict=strict))
+        except CapabilityNotSupportedError as error:
+            raise self._advised(error) from None
+        return replace(response, attempts=tuple(call.attempts))
+
+    def astream(
+        self, messages: Messages, *, tools: Iterable[Toolable] = (), settings: Given = None
+    ) -> ChatStream:
+        """Answer piece by piece; where a candidate fails before its first, the next is asked.
+
+        The arguments are those of :meth:`BaseLLMModel.astream`.
+        """
+        request = ChatRequest.of(messages, tools, settings)
+        calls: list[Call] = []
+        return ChatStream(
+            self._deltas(request, calls),
+            lambda response: replace(response, attempts=tuple(calls[0].attempts)),
         )
 
-    async def _first_answer(self, prompt: str, settings: dict[str, Any]) -> str:
-        errors: list[LLMError] = []
-        for target in self._targets:
-            try:
-                return await target.ask(prompt, settings)
-            except LLMError as error:
-                errors.append(error)
-                if isinstance(error, _FINAL):
-                    break
-        if len(errors) == 1:
-            raise errors[0]
-        raise AllModelsFailedError(f"All {len(errors)} models that were asked failed.", errors)
+    async def _deltas(self, request: ChatRequest, calls: list[Call]) -> AsyncGenerator[Delta]:
+        once = request.once
+        calls.append(call := self._call(request.settings))
+        deltas = call.deltas(lambda target: target.stream(once))
+        try:
+            async for delta in deltas:
+                yield delta
+        except CapabilityNotSupportedError as error:
+            raise self._advised(error) from None
+        finally:
+            await deltas.aclose()
+
+    async def aembed(self, texts: str | Sequence[str], *, settings: Given = None) -> Embeddings:
+        """Make vectors; where a candidate fails, the next one is asked.
+
+        The arguments are those of :meth:`BaseLLMModel.aembed`.
+        """
+        given, chosen = as_texts(texts), GenerationSettings.of(settings)
+        once = chosen.without_timeout()
+        call = self._call(chosen)
+        try:
+            found = await call.answer(lambda target: target.embed(given, once))
+        except CapabilityNotSupportedError as error:
+            raise self._advised(error) from None
+        return replace(found, attempts=tuple(call.attempts))
+
+    def _call(self, settings: GenerationSettings) -> Call:
+        configured = self.config.get("timeout")
+        seconds = configured if settings.timeout is None else settings.timeout
+        return Call(self._targets, checked_timeout(seconds))
+
+    def _advised(self, error: CapabilityNotSupportedError) -> CapabilityNotSupportedError:
+        """Name the models that could, where some are configured."""
+        able = self._capable(error.capability)
+        if able:
+            told = f"{error.args[0]} Configured models that can: {', '.join(able)}."
+            error.args = (told,)
+        return error
 
     def __repr__(self) -> str:
         names = " → ".join(str(target.reference) for target in self._targets)

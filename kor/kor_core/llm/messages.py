@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
 
+from kor_core.redaction import is_table
 from kor_core.suggestions import did_you_mean, listed
 
 __all__ = [
@@ -300,11 +301,11 @@ def _parts_from(content: object) -> Iterator[Part]:
 def _part_from(part: Any) -> Part:
     if isinstance(part, str | Text | Image | ToolCall | ToolResult):
         return _part(part)
-    kind = part.get("type") if isinstance(part, Mapping) else None
+    kind: Any = part.get("type") if is_table(part) else None
     if kind in {"text", "input_text", "output_text"}:
         return Text(_text_at(part, "text"))
     if kind == "image_url":
-        image = part.get("image_url")
+        image: Any = part.get("image_url")
         if isinstance(image, str):
             return Image(image)
         return Image(_text_at(image, "url"), detail=image.get("detail", ""))
@@ -322,7 +323,7 @@ def _call_from(call: Mapping[str, Any] | ToolCall) -> ToolCall:
 
 
 def _text_at(table: Any, name: str) -> str:
-    found = table.get(name) if isinstance(table, Mapping) else None
+    found: Any = table.get(name) if is_table(table) else None
     if not isinstance(found, str):
         what = f"{table!r:.60}"
         raise ValueError(f"A part of a message lacks the text '{name}': {what}.")  # noqa: TRY004  # of the dict's shape, not a Python type

@@ -202,11 +202,40 @@ class LLMRegistry:
         targets = [self._target(candidate) for candidate in candidates]
         for target in targets:
             target.find()
-        return ModelHandle(*targets)
+        return ModelHandle(*targets, capable=self.capable)
 
     def _target(self, candidate: Candidate) -> Target:
         config = self._config(candidate)
-        return Target(candidate.reference, config, _Inner(self, candidate.reference, config))
+        reference = candidate.reference
+        inner = _Inner(self, reference, config)
+        return Target(reference, config, inner, _Known(self, reference, inner))
+
+    def capable(self, capability: str) -> Sequence[str]:
+        """Return which configured models are known to have a capability, by purpose.
+
+        >>> from kor_core.llm.echo import EchoProvider
+        >>> from kor_core.settings import settings_from
+        >>> settings = settings_from(
+        ...     {
+        ...         "llm": {
+        ...             "purposes": {"looking": {"model": "echo:eye"}},
+        ...             "models": {"eye": {"capabilities": {"vision": True}}},
+        ...         }
+        ...     }
+        ... )
+        >>> LLMRegistry(settings, Catalogue([EchoProvider()])).capable("vision")
+        ['echo:eye (looking)']
+        """
+        llm = self._settings.llm
+        default = {} if llm.default is None else {"default": llm.default}
+        found: list[str] = []
+        for purpose, model in {**default, **llm.purposes}.items():
+            references = (
+                each.reference for each in Candidate.configured(model, (), self.providers)
+            )
+            able = (each for each in references if self.profile(each).supports(capability))
+            found += [f"{each} ({purpose})" for each in able]
+        return found
 
     def _config(self, candidate: Candidate) -> Config:
         provider, model = candidate.reference
@@ -283,6 +312,28 @@ class _Inner:
             provider=name,
             model=model_name,
         )
+
+
+class _Known:
+    """What is known of a model: of its class, the table of profiles and the configuration."""
+
+    def __init__(self, registry: LLMRegistry, reference: Reference, inner: _Inner) -> None:
+        self._registry = registry
+        self._reference = reference
+        self._inner = inner
+        self._found: tuple[BaseLLMModel, ModelProfile] | None = None
+
+    def __call__(self) -> ModelProfile:
+        inner = self._inner()
+        found = self._found
+        if found is None or found[0] is not inner:
+            found = self._found = inner, self._look(inner.profile)
+        return found[1]
+
+    def _look(self, own: ModelProfile) -> ModelProfile:
+        # What its class cannot do, no table makes it do.
+        lacking = ModelProfile(unsupported=own.unsupported)
+        return own.overlaid(self._registry.profile(self._reference)).overlaid(lacking)
 
 
 _NO_DEFAULT = Problem(

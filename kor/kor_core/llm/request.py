@@ -68,6 +68,12 @@ class ChatRequest:
         """The same request for a model that has no mode for schemas."""
         return replace(self, schema=None)
 
+    @property
+    def once(self) -> "ChatRequest":
+        """The same request for one attempt; the deadline is kept for all of them."""
+        once = self.settings.without_timeout()
+        return self if once is self.settings else replace(self, settings=once)
+
     def of_messages(self, messages: tuple[Message, ...]) -> "ChatRequest":
         """Return the same request with other messages."""
         return replace(self, messages=messages)

@@ -51,7 +51,7 @@ class Tool:
         """
         if isinstance(given, Tool):
             return given
-        if isinstance(given, Mapping):
+        if is_table(given):
             return _from_dict(given)
         if not callable(given):
             raise TypeError(f"A tool is a function, a Tool or a dict, not {type(given).__name__}.")

@@ -1,0 +1,135 @@
+"""One candidate of a call: the provider's own object, asked so that only typed errors escape."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from inspect import isawaitable
+from typing import Any, NamedTuple, cast
+
+from kor_core.errors import KorError, LLMError, LLMTimeoutError, ProviderError
+from kor_core.llm import emulation
+from kor_core.llm.base import BaseLLMModel
+from kor_core.llm.generation import GenerationSettings
+from kor_core.llm.profile import ModelProfile
+from kor_core.llm.reference import Reference
+from kor_core.llm.request import ChatRequest
+from kor_core.llm.response import Delta, Embeddings, LLMResponse
+from kor_core.redaction import redact, secrets_in
+
+__all__ = ["Target"]
+
+
+class Target(NamedTuple):
+    """One candidate of a handle.
+
+    Args:
+        reference: the provider and model.
+        config: the merged settings, as the provider gets them.
+        find: returns the provider's own object; asked at each call, so that a provider
+            registered in another's place is used from then on.
+        known: returns what is known of the model.
+    """
+
+    reference: Reference
+    config: dict[str, Any]
+    find: Callable[[], BaseLLMModel]
+    known: Callable[[], ModelProfile]
+
+    async def generate(self, prompt: str, settings: GenerationSettings) -> str:
+        """Answer one prompt, or raise an error of KOR."""
+        async with self._typed_errors():
+            model = self.find()
+            taken = emulation.taken_by(model.agenerate, emulation.keywords(settings))
+            answer = await _awaited(model.agenerate(prompt, **taken))
+        return self._checked(answer)
+
+    def _checked(self, answer: object) -> str:
+        if isinstance(answer, str):
+            return answer
+        provider, model = self.reference
+        raise ProviderError(
+            f"agenerate() returned {type(answer).__name__}, not a text. "
+            "A model's agenerate must return a str.",
+            provider=provider,
+            model=model,
+        )
+
+    async def chat(self, request: ChatRequest, *, strict: bool) -> LLMResponse:
+        """Answer a request, or raise an error of KOR."""
+        async with self._typed_errors():
+            self.refuse_missing(request)
+            if (
+                request.schema is None
+                or strict
+                or self.known().supports("json_schema") is not False
+            ):
+                response = await self._ask(request, strict=strict)
+            else:  # the operator says that it has no mode for schemas, whatever it says itself
+                response = await emulation.answered(request, self._ask, native=False)
+        return response if response.cost is not None else self._priced(response)
+
+    def refuse_missing(self, request: ChatRequest) -> None:
+        """Refuse what the model is known not to be able to do."""
+        if needs := request.needs:
+            emulation.refuse_missing(self.reference.model, self.known(), needs)
+
+    def _may_have(self, capability: str) -> bool:
+        return self.known().supports(capability) is not False
+
+    async def _ask(self, request: ChatRequest, *, strict: bool = False) -> LLMResponse:
+        # Only what is asked for is named: a model may override achat and know no schemas.
+        more: dict[str, Any] = {}
+        if request.schema is not None:
+            more = {"schema": request.schema, "strict": strict}
+        return await self.find().achat(request.messages, **request.arguments, **more)
+
+    def _priced(self, response: LLMResponse) -> LLMResponse:
+        if response.usage is None:
+            return response
+        return response.with_cost(self.known().cost(response.usage))
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | LLMResponse]:
+        """Give the deltas of an answer, and then the whole of it."""
+        async with self._typed_errors():
+            self.refuse_missing(request)
+            async with self.find().astream(request.messages, **request.arguments) as stream:
+                async for delta in stream:
+                    yield delta
+                response = stream.response
+        yield response if response.cost is not None else self._priced(response)
+
+    async def embed(self, texts: Sequence[str], settings: GenerationSettings) -> Embeddings:
+        """Make vectors, or raise an error of KOR."""
+        async with self._typed_errors():
+            emulation.refuse_missing(self.reference.model, self.known(), ["embeddings"])
+            found = await self.find().aembed(texts, settings=settings)
+        if found.cost is not None or found.usage is None:
+            return found
+        return found.with_cost(self.known().cost(found.usage))
+
+    @asynccontextmanager
+    async def _typed_errors(self) -> AsyncGenerator[None]:
+        provider, model = self.reference
+        try:
+            yield
+        except LLMError as error:
+            self._sign(error)
+            raise
+        except KorError:
+            raise
+        except TimeoutError as error:
+            words = f"The provider timed out: {str(error) or 'it gave no reason'}."
+            raise LLMTimeoutError(words, provider=provider, model=model) from error
+        except Exception as error:
+            # A custom provider may raise anything; callers are promised typed errors.
+            words = redact(f"{type(error).__name__}: {error}", secrets_in(self.config))
+            raise ProviderError(words, provider=provider, model=model) from error
+
+    def _sign(self, error: LLMError) -> None:
+        """Say whose error it is, where the model did not."""
+        error.provider = error.provider or self.reference.provider
+        error.model = error.model or self.reference.model
+
+
+async def _awaited(answer: object) -> object:
+    """Let a custom model get away with an ``agenerate`` that is not async."""
+    return await cast("Awaitable[object]", answer) if isawaitable(answer) else answer
