@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import ssl
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 
 import anyio
 import pytest
+import trustme
 
 from kor_core import errors
 from kor_core.adapters.litellm import LiteLLMProvider
@@ -124,6 +126,62 @@ def test_many_calls_at_once_each_get_their_own_answer(model: BaseLLMModel) -> No
         return await asyncio.gather(*(model.agenerate(str(number)) for number in range(50)))
 
     assert [str(number) for number in range(50)] == asyncio.run(main())
+
+
+UNWAITED = """
+import asyncio, gc, ssl, sys, threading
+from kor_core.adapters.network import Transport
+from kor_core.adapters.openai import OpenAIProvider
+from kor_core.settings import NetworkSettings
+
+url, bundle, close_in = sys.argv[1:]
+
+async def main():
+    transport = Transport(NetworkSettings(ca_bundle=bundle or None))
+    model = OpenAIProvider(transport).create_model("gpt-4", {"base_url": url})
+    await asyncio.gather(*(model.agenerate("Hello!") for _ in range(3)))
+    if close_in == "thread":
+        thread = threading.Thread(target=transport.close)
+        thread.start()
+        thread.join()
+    else:
+        transport.close()
+
+for _ in range(5):
+    asyncio.run(main())
+    gc.collect()
+"""
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("close_in", ["loop", "thread"])
+def test_closing_without_waiting_leaves_no_socket_where_the_loop_ends_at_once(
+    tmp_path: Path,
+    close_in: str,
+    secure: bool,  # noqa: FBT001  # a parameter
+) -> None:
+    bundle, context = "", None
+    if secure:
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        bundle = str(tmp_path / "ca.pem")
+    with Upstream(ssl_context=context) as upstream:
+        run = subprocess.run(
+            [
+                *(sys.executable, "-X", "dev", "-W", "error::ResourceWarning", "-c", UNWAITED),
+                *(upstream.openai_url, bundle, close_in),
+            ],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+
+    assert 0 == run.returncode
+    assert "ResourceWarning" not in run.stderr
+    assert "never awaited" not in run.stderr
+    assert "destroyed" not in run.stderr
 
 
 def test_loops_that_ended_leave_no_socket_and_no_thread(

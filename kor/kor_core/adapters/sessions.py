@@ -23,6 +23,12 @@ class Connector(aiohttp.TCPConnector):
     def __del__(self, _warnings: Any = None, /) -> None:
         """Leave the connections to their sockets: no loop is left to close them in."""
 
+    def cut(self) -> None:
+        """Close the connections now, without TLS's farewell: the loop may have no time for it."""
+        # The base class closes as it is called; to be awaited is only that the peers heard it,
+        # which __await__ says was taken care of.
+        super(aiohttp.TCPConnector, self).close(abort_ssl=True).__await__()
+
 
 class Session:
     """The session of one loop.
@@ -37,6 +43,7 @@ class Session:
         self, client: aiohttp.ClientSession, pool: Connector, loop: AbstractEventLoop
     ) -> None:
         self.client = client
+        self.pool = pool
         self.loop = loop
         self.active = 0
         self._lifetime = self._until_the_loop_ends()
@@ -61,8 +68,13 @@ class Session:
         await self._lifetime.aclose()
 
     def abandon(self) -> None:
-        """Let go of the pool from outside its loop."""
-        self._abandoned()
+        """Let go of the pool without waiting for it, from any thread."""
+        if _running() is not self.loop:
+            self._abandoned()
+        elif self._abandoned.detach():
+            # Now: what would be done soon is never done where the loop ends with its caller.
+            self.client.detach()
+            _close_in(self.loop, self.pool)
 
     async def _until_the_loop_ends(self) -> AsyncGenerator[None]:
         try:
@@ -70,6 +82,7 @@ class Session:
         finally:
             self._abandoned.detach()
             await self.client.close()
+            await self.pool.close()  # which the client knows no more where it was abandoned
 
 
 def _abandon(client: aiohttp.ClientSession, pool: Connector, loop: AbstractEventLoop) -> None:
@@ -80,13 +93,17 @@ def _abandon(client: aiohttp.ClientSession, pool: Connector, loop: AbstractEvent
 
 
 def _close_in(loop: AbstractEventLoop, pool: Connector) -> None:
-    task = loop.create_task(_closed(pool))
+    pool.cut()
+    task = loop.create_task(pool.close())  # what is left: its resolver
     _closing.add(task)  # a loop itself holds its tasks but weakly
     task.add_done_callback(_closing.discard)
 
 
-async def _closed(pool: Connector) -> None:
-    await pool.close()
+def _running() -> AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 _closing: Final[set[asyncio.Task[None]]] = set()
