@@ -5,15 +5,16 @@ from typing import Any, Final
 
 from kor_core.adapters.attempt import Caller
 from kor_core.adapters.completion import text_of
+from kor_core.adapters.litellm_host import refuse_acting
 from kor_core.adapters.litellm_sdk import SDK
-from kor_core.adapters.litellm_vendors import VENDORS, Vendor, qualified, vendor_of
+from kor_core.adapters.litellm_vendors import UNTRIED, VENDORS, Vendor, qualified, vendor_of
 from kor_core.adapters.loading import load
 from kor_core.adapters.network import Transport
 from kor_core.adapters.parameters import CHAT, chosen, given
 from kor_core.errors import ConfigurationError, ModelNotFoundError, Problem
 from kor_core.llm.base import BaseLLMModel, BaseLLMProvider, Credentials
 from kor_core.redaction import Config
-from kor_core.suggestions import listed, nearest
+from kor_core.suggestions import nearest
 
 __all__ = ["LiteLLMModel", "LiteLLMProvider"]
 
@@ -22,10 +23,7 @@ _NO_KEY: Final = "no-key"
 
 # litellm swallows `metadata` for its own callbacks, and would send it nowhere.
 _GENERATION: Final = (CHAT - {"metadata"}) | {
-    "keep_alive",
     "min_p",
-    "num_ctx",
-    "num_predict",
     "reasoning",
     "repetition_penalty",
     "safety_settings",
@@ -35,34 +33,11 @@ _GENERATION: Final = (CHAT - {"metadata"}) | {
 }
 
 # How the vendor is reached and who calls it; for the operator's configuration, not for calls.
-_CONNECTION: Final = frozenset(
-    {
-        "api_version",
-        "aws_access_key_id",
-        "aws_bedrock_runtime_endpoint",
-        "aws_profile_name",
-        "aws_region_name",
-        "aws_role_name",
-        "aws_secret_access_key",
-        "aws_session_name",
-        "aws_session_token",
-        "aws_web_identity_token",
-        "azure_ad_token",
-        "client_id",
-        "client_secret",
-        "drop_params",
-        "extra_body",
-        "organization",
-        "project_id",
-        "region_name",
-        "space_id",
-        "tenant_id",
-        "vertex_credentials",
-        "vertex_location",
-        "vertex_project",
-    }
-)
+_CONNECTION: Final = frozenset({"api_version", "drop_params", "extra_body", "organization"})
 _OURS: Final = frozenset({"api_key", "base_url", "extra_headers", "timeout"})
+
+# Headers that litellm would take from the host's environment (OR_SITE_URL, OR_APP_NAME).
+_INSTEAD_OF_THE_HOSTS: Final = {"openrouter": {"HTTP-Referer": "", "X-Title": ""}}
 
 # With drop_params, litellm leaves out what a model does not take. These change what the
 # answer means or how long it is: they are sent regardless, and the vendor may refuse them.
@@ -103,8 +78,7 @@ class LiteLLMProvider(BaseLLMProvider):
         Args:
             model_name: such as ``anthropic/claude-3-opus``, or a bare name.
             config: ``api_key``, ``base_url``, ``timeout`` (seconds), ``drop_params``,
-                generation parameters, and what a vendor needs besides a key, such as
-                ``aws_region_name``.
+                and generation parameters.
 
         Raises:
             ConfigurationError: the name holds an endpoint, a setting is unknown, or the
@@ -113,20 +87,17 @@ class LiteLLMProvider(BaseLLMProvider):
         _refuse_endpoint(model_name)
         _refuse_unknown(config)
         _refuse_unreached(model_name)
-        _refuse_ambient(model_name, config)
         _refuse_placeless(model_name, config)
         return LiteLLMModel(model_name, config, transport=self._transport)
 
     def credentials(self, model_name: str) -> Credentials:
         """Return the variables of the model's vendor; litellm is not imported for it."""
-        vendor = VENDORS.get(name := vendor_of(model_name))
-        if vendor is None:  # most vendors' variables are named like this
+        vendor = VENDORS.get(name := vendor_of(model_name), UNTRIED)
+        if not vendor.reached:  # most vendors' variables are named like this
             keys = (f"{name.upper()}_API_KEY",) if name else ()
-            return Credentials(keys, vendor=name or model_name, ambient=True)
-        required = bool(vendor.keys or vendor.needs_url) and not vendor.ambient
-        return Credentials(
-            vendor.keys, vendor.urls, required, vendor=name, ambient=bool(vendor.ambient)
-        )
+            return Credentials(vendor.keys or keys, vendor=name or model_name, ambient=True)
+        required = bool(vendor.keys or not vendor.url)
+        return Credentials(vendor.keys, vendor.urls, required, vendor=name)
 
 
 class LiteLLMModel(BaseLLMModel):
@@ -150,6 +121,7 @@ class LiteLLMModel(BaseLLMModel):
         Raises:
             LLMError: the call failed.
         """
+        kwargs = Config(kwargs)  # a key in them shows in no traceback
         settings = chosen(
             kwargs, _GENERATION | {"timeout"}, provider="litellm", model=self.model_name
         )
@@ -162,7 +134,10 @@ class LiteLLMModel(BaseLLMModel):
         return await self._caller.attempt(call, timeout, self._ready)
 
     async def _ready(self) -> SDK:
-        self._transport.check(self._endpoint or f"//{self._vendor}")
+        if not vendor_of(self.model_name):
+            raise _nobodys(self.model_name)
+        self._transport.check(self._endpoint)
+        refuse_acting()
         sdk: SDK = await load("litellm", SDK)
         return sdk
 
@@ -170,8 +145,6 @@ class LiteLLMModel(BaseLLMModel):
         self, sdk: SDK, messages: list[dict[str, Any]], settings: dict[str, Any]
     ) -> Mapping[str, Any]:
         url = self._endpoint
-        if not sdk.knows(self._sent_name):
-            raise _nobodys(self.model_name)
         if self._connection is None:
             self._connection = sdk.connection(self._transport, self.config, url)
         arguments = self._settings | settings
@@ -179,8 +152,9 @@ class LiteLLMModel(BaseLLMModel):
             model=self._sent_name,
             messages=messages,
             client=self._connection,
-            api_base=url or None,
-            api_key=self.config.get("api_key") or (None if self._is_ambient else _NO_KEY),
+            api_base=url,
+            api_key=self.config.get("api_key") or _NO_KEY,
+            extra_headers=_INSTEAD_OF_THE_HOSTS.get(vendor_of(self.model_name)),
             **arguments,
             allowed_openai_params=sorted(_NEVER_DROPPED & arguments.keys()),
             timeout=self._transport.settings.read_timeout,
@@ -190,26 +164,27 @@ class LiteLLMModel(BaseLLMModel):
         return _as_table(answer)
 
     @property
-    def _vendor(self) -> str:
-        return vendor_of(self.model_name)
-
-    @property
-    def _is_ambient(self) -> bool:
-        return bool(VENDORS.get(self._vendor, Vendor()).ambient)
+    def _vendor(self) -> Vendor:
+        return VENDORS.get(vendor_of(self.model_name), UNTRIED)
 
     @property
     def _sent_name(self) -> str:
         """The name that litellm is given."""
         name = qualified(self.model_name)
-        # litellm's "ollama" makes one text of the messages; "ollama_chat" sends them as they are.
-        return f"ollama_chat/{name[7:]}" if name.startswith("ollama/") else name
+        asked_as = self._vendor.asked_as
+        return f"{asked_as}/{name.partition('/')[2]}" if asked_as else name
 
     @property
     def _endpoint(self) -> str:
         """The endpoint, always explicit: litellm would look for one in the environment."""
-        url: str = self.config.get("base_url") or VENDORS.get(self._vendor, Vendor()).url
-        # litellm adds the path's beginning itself for this vendor, whose SDK has it in the URL.
-        return url.rstrip("/").removesuffix("/v1") if self._vendor == "anthropic" else url
+        url: str = self.config.get("base_url") or self._vendor.url
+        bare = url.rstrip("/").removesuffix("/v1")
+        if self._vendor.asked_as:  # litellm adds only the path's end for these formats
+            return f"{bare}/v1"
+        if vendor_of(self.model_name) == "anthropic":
+            # The whole of it: LITELLM_ANTHROPIC_DISABLE_URL_SUFFIX would leave litellm's part out.
+            return f"{bare.removesuffix('/v1/messages')}/v1/messages"
+        return url
 
 
 def _as_table(answer: Any) -> Mapping[str, Any]:
@@ -230,7 +205,7 @@ def _as_table(answer: Any) -> Mapping[str, Any]:
 
 def _nobodys(model_name: str) -> ModelNotFoundError:
     return ModelNotFoundError(
-        f"litellm knows no vendor for '{model_name}'. Write the vendor in front, such as "
+        f"No vendor is known for '{model_name}'. Write the vendor in front, such as "
         f"'ollama/{model_name}'."
     )
 
@@ -264,12 +239,12 @@ def _refuse_unknown(config: Mapping[str, Any]) -> None:
 def _refuse_unreached(model_name: str) -> None:
     """Refuse a vendor that litellm calls past the transport, or that nobody has tried."""
     name = vendor_of(model_name)
-    if not name or VENDORS.get(name, Vendor(reached=False)).reached:
+    vendor = VENDORS.get(name, UNTRIED)
+    if not name or vendor.reached:
         return
     problem = Problem(
         f"'{model_name}' is not called: for the vendor '{name}', litellm is not known to keep "
-        "to the proxy, certificates and timeouts of [network]. Use the provider openai with "
-        "the vendor's OpenAI-compatible base_url, or put a LiteLLM proxy in front."
+        f"to the proxy, certificates and timeouts of [network]. Use {vendor.instead}."
     )
     raise ConfigurationError([problem])
 
@@ -277,23 +252,10 @@ def _refuse_unreached(model_name: str) -> None:
 def _refuse_placeless(model_name: str, config: Mapping[str, Any]) -> None:
     """Refuse a key without an endpoint: litellm would take one from the host's environment."""
     vendor = VENDORS.get(vendor_of(model_name))
-    if vendor is None or vendor.url or vendor.ambient or config.get("base_url"):
+    if vendor is None or vendor.url or config.get("base_url"):
         return
     problem = Problem(
         f"'{model_name}' has no endpoint of its own. Set base_url in [llm.providers.litellm].",
         key="llm.providers.litellm.base_url",
-    )
-    raise ConfigurationError([problem])
-
-
-def _refuse_ambient(model_name: str, config: Mapping[str, Any]) -> None:
-    """Refuse the host's own identity, in a cloud say, unless the configuration asks for it."""
-    vendor = VENDORS.get(vendor_of(model_name), Vendor())
-    if not vendor.ambient or any(config.get(name) for name in ("api_key", *vendor.ambient)):
-        return
-    problem = Problem(
-        f"'{model_name}' would be called with the identity of this host. To allow that, set "
-        f"one of {listed(vendor.ambient)} in the extra of [llm.providers.litellm].",
-        key="llm.providers.litellm.extra",
     )
     raise ConfigurationError([problem])

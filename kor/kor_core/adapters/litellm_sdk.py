@@ -1,27 +1,22 @@
 """The SDK of litellm, imported without its side effects and called past its globals."""
 
-import os
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from importlib import import_module
 from typing import Any, Final
 
 from kor_core.adapters import openai
+from kor_core.adapters.litellm_host import importing
 from kor_core.adapters.network import Transport
 
 __all__ = ["SDK"]
-
-# Read by litellm while it is imported: its own price list instead of one from the network,
-# and no `.env` file from whichever folder is above its own.
-_WHILE_IMPORTING: Final = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"}
 
 
 class SDK:
     """What is used of litellm. To be made beside the event loop: it takes seconds."""
 
     def __init__(self) -> None:
-        with _environment(_WHILE_IMPORTING):
+        with importing():
             litellm: Any = import_module("litellm")
             # Its first call would import these, and they write to the environment.
             import_module("litellm.litellm_core_utils.default_encoding")
@@ -65,27 +60,6 @@ class SDK:
             )
         finally:
             self._internal.reset(token)
-
-    def knows(self, model_name: str) -> bool:
-        """Say whether litellm finds a vendor for the name."""
-        try:
-            self._litellm.get_llm_provider(model_name)
-        except self._litellm.BadRequestError:
-            return False
-        return True
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Generator[None]:
-    """Set variables inside the block; after it, the environment is what it was before."""
-    before = dict(os.environ)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name in os.environ.keys() - before.keys():
-            del os.environ[name]
-        os.environ.update(before)
 
 
 def _internal_call() -> ContextVar[bool]:

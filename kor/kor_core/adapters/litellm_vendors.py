@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["VENDORS", "Vendor", "qualified", "vendor_of"]
+__all__ = ["UNTRIED", "VENDORS", "Vendor", "qualified", "vendor_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,111 +20,154 @@ class Vendor:
     Args:
         keys: environment variables that may hold the key, in order; none for a local server.
         url: the endpoint. It is passed in every call, because litellm would read the host's
-            environment for it otherwise; empty where litellm has no single one.
+            environment for it otherwise; empty where each user has another.
         urls: environment variables that may hold the endpoint, in order.
         names: pattern of the model names that are the vendor's without saying so.
-        needs_url: whether an endpoint must be configured, because each user has another.
-        ambient: settings one of which must be given for the host's own identity to be used
-            (a cloud's role, a profile); for vendors that find it without a key.
-        reached: whether litellm calls it through the connections it is given. Some vendors
-            it calls through its own, past the proxy, the certificates and the limits.
+        asked_as: the vendor in whose format it is asked, where litellm's own is no good.
+        reached: whether it was proved that litellm calls it through the connections it is
+            given, with the key it is given, once. No other vendor is called.
+        instead: what to use where it is not reached.
     """
 
     keys: tuple[str, ...] = ()
     url: str = ""
     urls: tuple[str, ...] = ()
     names: str = ""
-    needs_url: bool = False
-    ambient: tuple[str, ...] = ()
-    reached: bool = True
+    asked_as: str = ""
+    reached: bool = False
+    instead: str = ""
 
 
-_AWS: Final = (
-    "aws_access_key_id",
-    "aws_profile_name",
-    "aws_region_name",
-    "aws_role_name",
-    "aws_web_identity_token",
-)
+_COMPATIBLE: Final = "the provider openai with base_url '{}'"
+_IN_FRONT: Final = "a LiteLLM proxy in front, and the provider openai with its base_url"
 
+# For each that is reached, a test of that name sends a request (tests/kor_core/
+# test_adapters_vendors.py); docs/providers.md lists them all, held to this table by a test.
 VENDORS: Final[Mapping[str, Vendor]] = {
-    "ai21": Vendor(("AI21_API_KEY",), "https://api.ai21.com/studio/v1", names=r"jamba-"),
+    "ai21": Vendor(
+        ("AI21_API_KEY",), "https://api.ai21.com/studio/v1", names=r"jamba-", reached=True
+    ),
     "anthropic": Vendor(
         ("ANTHROPIC_API_KEY",),
         "https://api.anthropic.com",
         ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_BASE"),
         names=r"claude-",
+        reached=True,
     ),
-    "azure": Vendor(("AZURE_API_KEY",), urls=("AZURE_API_BASE",), needs_url=True),
-    "azure_ai": Vendor(("AZURE_AI_API_KEY",), urls=("AZURE_AI_API_BASE",), needs_url=True),
-    "bedrock": Vendor(("AWS_BEARER_TOKEN_BEDROCK",), ambient=_AWS),
-    "cerebras": Vendor(("CEREBRAS_API_KEY",), "https://api.cerebras.ai/v1"),
+    # https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle
+    "azure": Vendor(
+        ("AZURE_API_KEY",),
+        instead=_COMPATIBLE.format("https://<resource>.openai.azure.com/openai/v1"),
+    ),
+    "azure_ai": Vendor(("AZURE_AI_API_KEY",), urls=("AZURE_AI_API_BASE",), reached=True),
+    # https://docs.aws.amazon.com/bedrock/latest/userguide/inference-chat-completions.html
+    "bedrock": Vendor(
+        ("AWS_BEARER_TOKEN_BEDROCK",),
+        instead=_COMPATIBLE.format("https://bedrock-runtime.<region>.amazonaws.com/openai/v1"),
+    ),
+    "cerebras": Vendor(("CEREBRAS_API_KEY",), "https://api.cerebras.ai/v1", reached=True),
+    # https://docs.cohere.com/docs/compatibility-api
     "cohere": Vendor(
         ("COHERE_API_KEY", "CO_API_KEY"),
-        "https://api.cohere.com/v2/chat",
         names=r"command(-|$)",
-        reached=False,
+        instead=_COMPATIBLE.format("https://api.cohere.ai/compatibility/v1"),
     ),
     "dashscope": Vendor(
         ("DASHSCOPE_API_KEY",),
         "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
         names=r"qwen(-|\d+-)(max|plus|turbo|flash)",
+        reached=True,
     ),
-    "deepinfra": Vendor(("DEEPINFRA_API_KEY",), "https://api.deepinfra.com/v1/openai"),
+    "deepinfra": Vendor(
+        ("DEEPINFRA_API_KEY",), "https://api.deepinfra.com/v1/openai", reached=True
+    ),
     "deepseek": Vendor(
         ("DEEPSEEK_API_KEY",),
         "https://api.deepseek.com/beta",
         ("DEEPSEEK_API_BASE",),
         names=r"deepseek-(chat|reasoner|coder)",
+        reached=True,
     ),
     "fireworks_ai": Vendor(
-        ("FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY"), "https://api.fireworks.ai/inference/v1"
+        ("FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY"),
+        "https://api.fireworks.ai/inference/v1",
+        reached=True,
     ),
     "gemini": Vendor(
         ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         "https://generativelanguage.googleapis.com/v1beta",
         ("GEMINI_API_BASE",),
         names=r"gemini-|learnlm-",
+        reached=True,
     ),
-    "groq": Vendor(("GROQ_API_KEY",), "https://api.groq.com/openai/v1", ("GROQ_API_BASE",)),
-    "hosted_vllm": Vendor(urls=("HOSTED_VLLM_API_BASE",), needs_url=True),
-    "huggingface": Vendor(("HF_TOKEN", "HUGGINGFACE_API_KEY"), reached=False),
-    "lm_studio": Vendor(urls=("LM_STUDIO_API_BASE",), needs_url=True),
+    "groq": Vendor(
+        ("GROQ_API_KEY",), "https://api.groq.com/openai/v1", ("GROQ_API_BASE",), reached=True
+    ),
+    "hosted_vllm": Vendor(urls=("HOSTED_VLLM_API_BASE",), reached=True),
+    # https://huggingface.co/docs/inference-providers
+    "huggingface": Vendor(
+        ("HF_TOKEN", "HUGGINGFACE_API_KEY"),
+        instead=_COMPATIBLE.format("https://router.huggingface.co/v1"),
+    ),
+    "lm_studio": Vendor(urls=("LM_STUDIO_API_BASE",), reached=True),
     "mistral": Vendor(
         ("MISTRAL_API_KEY",),
         "https://api.mistral.ai/v1",
         ("MISTRAL_API_BASE",),
         names=r"(open-)?(mistral|mixtral)-|ministral-|magistral-|codestral-|pixtral-|devstral-",
+        reached=True,
     ),
     "moonshot": Vendor(
-        ("MOONSHOT_API_KEY",), "https://api.moonshot.ai/v1", names=r"kimi-|moonshot-"
+        ("MOONSHOT_API_KEY",),
+        "https://api.moonshot.ai/v1",
+        names=r"kimi-|moonshot-",
+        reached=True,
     ),
-    "nvidia_nim": Vendor(("NVIDIA_NIM_API_KEY",), "https://integrate.api.nvidia.com/v1"),
-    "ollama": Vendor(url="http://localhost:11434", urls=("OLLAMA_API_BASE",)),
-    "ollama_chat": Vendor(url="http://localhost:11434", urls=("OLLAMA_API_BASE",)),
+    "nvidia_nim": Vendor(
+        ("NVIDIA_NIM_API_KEY",), "https://integrate.api.nvidia.com/v1", reached=True
+    ),
+    # In Ollama's own format, litellm asks the server about the model first: several times a
+    # call, blocking the event loop, past the transport, at the host's OLLAMA_API_BASE.
+    # https://docs.ollama.com/api/openai-compatibility
+    "ollama": Vendor(
+        url="http://localhost:11434", urls=("OLLAMA_API_BASE",), asked_as="lm_studio", reached=True
+    ),
+    "ollama_chat": Vendor(
+        url="http://localhost:11434", urls=("OLLAMA_API_BASE",), asked_as="lm_studio", reached=True
+    ),
     "openai": Vendor(
         ("OPENAI_API_KEY",),
         "https://api.openai.com/v1",
         ("OPENAI_BASE_URL", "OPENAI_API_BASE"),
         names=r"(gpt|chatgpt)-|o[1-9](-|$)|ft:",
+        reached=True,
     ),
-    "openrouter": Vendor(("OPENROUTER_API_KEY",), "https://openrouter.ai/api/v1"),
+    "openrouter": Vendor(("OPENROUTER_API_KEY",), "https://openrouter.ai/api/v1", reached=True),
     "perplexity": Vendor(
         ("PERPLEXITYAI_API_KEY", "PERPLEXITY_API_KEY"),
         "https://api.perplexity.ai",
         names=r"sonar(-|$)",
+        reached=True,
     ),
-    "replicate": Vendor(("REPLICATE_API_KEY",), reached=False),
-    "sagemaker": Vendor(ambient=_AWS),
-    "sambanova": Vendor(("SAMBANOVA_API_KEY",), "https://api.sambanova.ai/v1"),
+    "replicate": Vendor(("REPLICATE_API_KEY",), instead=_IN_FRONT),
+    "sagemaker": Vendor(instead=_IN_FRONT),
+    "sambanova": Vendor(("SAMBANOVA_API_KEY",), "https://api.sambanova.ai/v1", reached=True),
     "together_ai": Vendor(
         ("TOGETHERAI_API_KEY", "TOGETHER_API_KEY", "TOGETHER_AI_API_KEY"),
         "https://api.together.ai/v1",
+        reached=True,
     ),
-    "vertex_ai": Vendor(ambient=("vertex_credentials", "vertex_project")),
-    "xai": Vendor(("XAI_API_KEY",), "https://api.x.ai/v1", ("XAI_API_BASE",), names=r"grok-"),
-    "zai": Vendor(("ZAI_API_KEY",), "https://api.z.ai/api/paas/v4", names=r"glm-"),
+    "vertex_ai": Vendor(instead=f"'gemini/…' with a key of Google AI Studio; or {_IN_FRONT}"),
+    "xai": Vendor(
+        ("XAI_API_KEY",), "https://api.x.ai/v1", ("XAI_API_BASE",), names=r"grok-", reached=True
+    ),
+    "zai": Vendor(("ZAI_API_KEY",), "https://api.z.ai/api/paas/v4", names=r"glm-", reached=True),
 }
+
+# What is said of a vendor that the table does not have.
+UNTRIED: Final = Vendor(
+    instead=f"the provider openai with the vendor's OpenAI-compatible base_url; or {_IN_FRONT}"
+)
 
 _BARE: Final = tuple(
     (re.compile(vendor.names, re.IGNORECASE), name)
