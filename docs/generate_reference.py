@@ -132,7 +132,7 @@ def _value(choice: Mapping[str, Any]) -> str:
 
 def _bounds(choice: Mapping[str, Any]) -> str:
     words = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤"}
-    bounds = [f"{sign} {choice[name]:g}" for name, sign in words.items() if name in choice]
+    bounds = [f"{sign} {choice[name]:,.12g}" for name, sign in words.items() if name in choice]
     return f" {', '.join(bounds)}" if bounds else ""
 
 

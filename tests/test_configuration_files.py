@@ -69,9 +69,8 @@ def test_no_example_sets_what_this_version_refuses():
         name for path in CONFIGS for name in refused if f"{name} =" in path.read_text()
     }
 
-    assert {"strategy", "needs", "min_context", "max_price", "url"} == refused
-    assert set() == set_somewhere - {"url"}  # base_url is another
-    assert [] == [path.name for path in CONFIGS if "[state]" in path.read_text()]
+    assert {"strategy", "needs", "min_context", "max_price"} == refused
+    assert set() == set_somewhere
 
 
 def _fields(table: type[BaseModel], *, acted_on: bool = False) -> set[str]:

@@ -8,14 +8,15 @@ from kor_core.settings.generation import parameters_of
 from kor_core.settings.llm import ModelSettings, ProviderSettings
 from kor_core.settings.problems import problem_at
 from kor_core.settings.provenance import KeyPath, Sourced, as_list, as_table
+from kor_core.settings.rates import RATES
 from kor_core.settings.values import STRATEGIES
 from kor_core.suggestions import listed, nearest
 
 __all__ = ["overstepping"]
 
-# Prices and budgets are the operator's: a tenant that raised its own would have none.
+# Prices, limits and budgets are the operator's: a tenant that raised its own would have none.
 _MODEL_KEYS: Final = frozenset(ModelSettings.model_fields) - {"max_price"}
-_PROVIDER_KEYS: Final = frozenset(ProviderSettings.model_fields)
+_PROVIDER_KEYS: Final = frozenset(ProviderSettings.model_fields) - {*RATES}
 
 _MAY: Final = (
     "An overlay may set llm.default, llm.purposes and llm.providers.<id>.{api_key, base_url, "

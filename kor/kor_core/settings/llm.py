@@ -6,8 +6,11 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
+from kor_core.settings.budgets import BudgetSettings
 from kor_core.settings.models import ProfileSettings
+from kor_core.settings.policies import PolicySettings
 from kor_core.settings.provenance import as_table
+from kor_core.settings.rates import Concurrency, RequestsPerMinute, TokensPerMinute
 from kor_core.settings.tables import Table
 from kor_core.settings.values import (
     ApiKey,
@@ -18,9 +21,9 @@ from kor_core.settings.values import (
     PurposeName,
     Reference,
     ServiceUrl,
+    Stops,
     Strategy,
     Text,
-    Texts,
     Whole,
 )
 
@@ -87,7 +90,7 @@ class ModelSettings(Table):
     top_p: Number | None = Field(
         default=None, ge=0, le=1, description="Share of the probability mass that is sampled from."
     )
-    stop: Texts | None = Field(
+    stop: Stops | None = Field(
         default=None, description="Texts that end the answer; one text or a list of them."
     )
     seed: Whole | None = Field(
@@ -151,6 +154,9 @@ class ProviderSettings(Table):
         default_factory=lambda: _EMPTY,
         description="Anything else the provider understands, passed on as it is.",
     )
+    requests_per_minute: RequestsPerMinute = None
+    tokens_per_minute: TokensPerMinute = None
+    concurrency: Concurrency = None
 
 
 class LLMSettings(Table):
@@ -180,7 +186,13 @@ class LLMSettings(Table):
         default_factory=lambda: _EMPTY, description="Purposes by name."
     )
     models: FrozenMap[Text, ProfileSettings] = Field(
-        default_factory=lambda: _EMPTY, description="What is known of models, by name."
+        default_factory=lambda: _EMPTY, description="What holds for models, by name."
+    )
+    budgets: FrozenMap[Text, BudgetSettings] = Field(
+        default_factory=lambda: _EMPTY, description="Money that may be spent, by name of the pot."
+    )
+    policies: PolicySettings = Field(
+        default_factory=PolicySettings, description="What happens around a call."
     )
 
     @model_validator(mode="before")

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from kor_core.settings.capabilities import CAPABILITIES, Capability
+from kor_core.settings.rates import Concurrency, RequestsPerMinute, TokensPerMinute
 from kor_core.settings.tables import Table
 from kor_core.settings.values import Flag, FrozenMap, Whole
 from kor_core.suggestions import listed
@@ -69,3 +70,6 @@ class ProfileSettings(Table):
         "`{ tools = true, vision = false }`. "
         f"Names: {listed(f'`{name}`' for name in CAPABILITIES)}.",
     )
+    requests_per_minute: RequestsPerMinute = None
+    tokens_per_minute: TokensPerMinute = None
+    concurrency: Concurrency = None

@@ -24,6 +24,7 @@ _EXPECTED: Final = {
     "path_type": "text, the path of a file",
     "finite_number": "a finite number",
 }
+_WORDS: Final = {"missing": "Missing: it has no default."}
 _RANGES: Final = {
     "greater_than": ("greater than", "gt"),
     "greater_than_equal": ("at least", "ge"),
@@ -121,9 +122,11 @@ def _message(details: ErrorDetails, path: KeyPath) -> str:
         return f"Expected {context['expected']}."
     if kind in _RANGES:
         words, bound = _RANGES[kind]
-        return f"Expected a number {words} {context[bound]:g}."
+        return f"Expected a number {words} {context[bound]:,.12g}."
     expected = _EXPECTED.get(kind)
-    return details["msg"] if expected is None else _wrong_kind(expected, path, details["input"])
+    if expected is None:
+        return _WORDS.get(kind, details["msg"])
+    return _wrong_kind(expected, path, details["input"])
 
 
 def _wrong_kind(expected: str, path: KeyPath, value: Any) -> str:

@@ -6,7 +6,7 @@ refuse unknown keys, show no secret in their repr or JSON, and do not pickle.
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, Literal, NoReturn, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -87,7 +87,7 @@ class NetworkSettings(Table):
 
     proxy: ProxyUrl | None = Field(
         default=None,
-        description="Proxy for every connection: `http://`, `https://` or `socks5://`.",
+        description="Proxy for every connection: `http://` or `https://`.",
     )
     trust_env: Flag = Field(
         default=True,
@@ -131,10 +131,23 @@ class NetworkSettings(Table):
 
 
 class StateSettings(Table):
-    """Where limits and budgets keep their state."""
+    """Where limits and budgets keep their counts."""
 
     url: StateUrl | None = Field(
         default=None,
-        description="Address of a Redis, `redis://host:6379/0`; by default in memory. Not acted on "
-        "by this version: refused when the kernel is built.",
+        description="Address of a Redis that several processes share, `redis://host:6379/0`; by "
+        "default each process counts for itself, in memory. Needs `kor-sdk[redis]`.",
+    )
+    on_failure: Literal["open", "closed"] = Field(
+        default="open",
+        description="What becomes of calls while Redis does not answer: `open`, they are made, "
+        "and what they used is added when it is back; `closed`, they are refused.",
+    )
+    timeout: Number = Field(
+        default=0.5, gt=0, description="Longest wait for an answer of Redis, in seconds."
+    )
+    prefix: Text = Field(
+        default="kor",
+        description="What the names of all keys in Redis begin with; applications with the same "
+        "one share their limits and budgets.",
     )
