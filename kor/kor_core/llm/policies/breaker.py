@@ -6,91 +6,23 @@ costs a look into a dict.
 
 import secrets
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import count
 from threading import Lock
 from types import TracebackType
-from typing import Final, Literal, NamedTuple, Self
+from typing import Final, Self
 from weakref import ref
 
 from kor_core.errors import KorError, LLMError
+from kor_core.llm.policies.circuit import CLOSED, Circuit, CircuitKey, CircuitState, Reason
 from kor_core.llm.policies.reactions import Health, asked_wait, reaction_to
 
-__all__ = ["CLOSED", "Breakers", "CircuitKey", "CircuitState", "Guard", "Reason"]
-
-Reason = Literal["failures", "retry_after", "refused"]
+__all__ = ["Breakers", "Guard"]
 
 # Seconds after which an open circuit is forgotten, when nobody came to try it.
 _UNTRIED_FOR: Final = 600.0
 _FEW: Final = 64
-
-
-class CircuitKey(NamedTuple):
-    """What one circuit stands for.
-
-    Args:
-        tenant: whose calls; None for the application's own.
-        provider: id of the provider.
-        model: name of the model.
-        credential: :meth:`Breakers.fingerprint` of the key and the endpoint; never a key.
-    """
-
-    tenant: str | None
-    provider: str
-    model: str
-    credential: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class CircuitState:
-    """How a circuit stands, for the selection and for ``explain``.
-
-    Args:
-        state: ``closed`` lets all through, ``open`` none, ``half_open`` one.
-        reason: why it opened: too many ``failures``, a ``retry_after``, or ``refused`` for
-            the key, its rights or its quota. None while closed.
-        error: name of the class of the last error.
-        failures: how many were counted within the window.
-        left: seconds until an open circuit may be tried.
-        probing: whether a half-open one is being tried just now.
-
-    >>> print(CircuitState("open", "failures", "ProviderError", failures=5, left=12.3))
-    open for another 12.3 s: 5 failures, the last one a ProviderError
-    """
-
-    state: Literal["closed", "open", "half_open"]
-    reason: Reason | None = None
-    error: str | None = None
-    failures: int = 0
-    left: float = 0.0
-    probing: bool = False
-
-    @property
-    def cooled(self) -> bool:
-        """Whether the model is only asked after the others: it is never turned away."""
-        return self.reason == "refused" and (self.state == "open" or self.probing)
-
-    @property
-    def blocked(self) -> bool:
-        """Whether the model is not asked at all for now."""
-        return self.reason not in {None, "refused"} and (self.state == "open" or self.probing)
-
-    def __str__(self) -> str:
-        if self.state == "closed":
-            return "closed"
-        for_now = f"open for another {self.left:.1f} s" if self.left else "half open"
-        return f"{for_now}: {self._why()}"
-
-    def _why(self) -> str:
-        if self.reason == "failures":
-            return f"{self.failures} failures, the last one a {self.error}"
-        return f"{self.error}{', and when to come back' if self.reason == 'retry_after' else ''}"
-
-
-CLOSED: Final = CircuitState("closed")
 
 
 class Breakers:
@@ -133,7 +65,7 @@ class Breakers:
         self._clock = clock
         self._salt = secrets.token_bytes(32)
         self._openings = count(1)
-        self._circuits: dict[CircuitKey, _Circuit] = {}
+        self._circuits: dict[CircuitKey, Circuit] = {}
         self._sweep_at = _FEW
         # Never taken while a guard is let go of: that may happen in the middle of anything.
         self._lock = Lock()
@@ -171,7 +103,7 @@ class Breakers:
             return True
         return self._clock() + after >= circuit.until and not circuit.probing
 
-    def _through(self, key: CircuitKey, circuit: "_Circuit | None") -> "Guard | None":
+    def _through(self, key: CircuitKey, circuit: "Circuit | None") -> "Guard | None":
         if circuit is None or not circuit.opening:
             return Guard(self, key)
         if self._clock() >= circuit.until and not circuit.probing:
@@ -199,7 +131,7 @@ class Breakers:
                 circuit.open(next(self._openings), *opening)
 
     def _opening(
-        self, circuit: "_Circuit", guard: "Guard", error: KorError, now: float
+        self, circuit: "Circuit", guard: "Guard", error: KorError, now: float
     ) -> tuple[Reason, float] | None:
         """Return why and until when a failure opens the circuit, or None."""
         asked = min(asked_wait(error), self._longest)
@@ -215,10 +147,10 @@ class Breakers:
 
     # --- memory ---
 
-    def _new(self, key: CircuitKey, now: float) -> "_Circuit":
+    def _new(self, key: CircuitKey, now: float) -> "Circuit":
         if len(self._circuits) >= self._sweep_at:
             self._sweep(now)
-        circuit = self._circuits[key] = _Circuit(self._failures)
+        circuit = self._circuits[key] = Circuit(self._failures)
         return circuit
 
     def _sweep(self, now: float) -> None:
@@ -229,7 +161,7 @@ class Breakers:
             del self._circuits[next(iter(self._circuits))]
         self._sweep_at = min(max(_FEW, 2 * len(self._circuits)), self._most)
 
-    def _idle(self, circuit: "_Circuit", now: float) -> bool:
+    def _idle(self, circuit: "Circuit", now: float) -> bool:
         if circuit.opening:
             return now > circuit.until + _UNTRIED_FOR and not circuit.probing
         return not circuit.count_since(now - self._window)
@@ -315,43 +247,3 @@ class Guard:
             self.failed(error)
         else:
             self.released()
-
-
-class _Circuit:
-    """Failures of late; changed under the lock of the breakers."""
-
-    __slots__ = ("_times", "error", "opening", "probe", "reason", "until")
-
-    def __init__(self, failures: int) -> None:
-        self._times: deque[float] = deque(maxlen=failures)
-        self.opening = 0  # the number of the opening; 0 while closed
-        self.until = 0.0
-        self.reason: Reason | None = None
-        self.error: str | None = None
-        self.probe: ref[Guard] | None = None
-
-    @property
-    def probing(self) -> bool:
-        guard = self.probe() if self.probe is not None else None
-        return guard is not None and not guard.done
-
-    def failed(self, error: str, now: float) -> None:
-        self._times.append(now)
-        self.error = error
-
-    def open(self, opening: int, reason: Reason, until: float) -> None:
-        self.until = max(until, self.until)
-        self.reason = reason
-        self.probe = None
-        self.opening = opening  # last: it is read without the lock
-
-    def count_since(self, then: float) -> int:
-        return sum(1 for at in self._times if at > then)
-
-    def state(self, now: float, window: float) -> CircuitState:
-        failures = self.count_since(now - window)
-        if not self.opening:
-            return CircuitState("closed", None, self.error, failures)
-        left = max(0.0, self.until - now)
-        state: Literal["open", "half_open"] = "open" if left else "half_open"
-        return CircuitState(state, self.reason, self.error, failures, left, self.probing)

@@ -75,6 +75,9 @@ REACTIONS: Final[Mapping[type[errors.KorError], Reaction]] = MappingProxyType(
         errors.BudgetExceededError: _STOP,
         errors.ConfigurationError: _STOP,
         errors.RealCallsBlockedError: _STOP,
+        # Every candidate's limits are counted there.
+        errors.StateUnavailableError: _STOP,
+        errors.ToolRoundsExceededError: _STOP,
         errors.KorError: _STOP,
     }
 )
