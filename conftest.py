@@ -44,11 +44,13 @@ hypothesis.settings.load_profile("kor")
 
 # --- the machine stays outside --------------------------------------------------------------
 
-# Ours, those that the SDKs and dynaconf read, and the proxies that would sit before loopback.
+# Ours, those that the SDKs and dynaconf read, the proxies that would sit before loopback, and
+# the certificates that would be trusted in place of the usual ones.
 FOREIGN: Final = re.compile(
     r"^(KOR|OPENAI|ANTHROPIC|AZURE|GEMINI|GOOGLE|VERTEX|AWS|LITELLM|HF|OLLAMA)_"
     r"|_(API_KEY|API_BASE|BASE_URL|FOR_DYNACONF)$"
-    r"|^(HTTP|HTTPS|ALL|NO)_PROXY$",
+    r"|^(HTTP|HTTPS|ALL|NO)_PROXY$"
+    r"|^SSL_CERT_(FILE|DIR)$",
     re.IGNORECASE,
 )
 

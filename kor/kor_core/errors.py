@@ -35,7 +35,7 @@
         ├── CapabilityNotSupportedError the model cannot do what was asked: .capability
         ├── BudgetExceededError         the call would overspend: .limit
         ├── StateUnavailableError       Redis, which counts limits and budgets, does not answer
-        ├── RealCallsBlockedError       a test tried to reach a real provider
+        ├── RealCallsBlockedError       a test tried to reach a real provider: .host
         └── AllModelsFailedError        (an ExceptionGroup) every candidate failed
 
 Every error pickles: its data travel, its ``__cause__`` (which may be an SDK's own exception)
@@ -508,7 +508,16 @@ class StateUnavailableError(LLMError):
 
 
 class RealCallsBlockedError(LLMError):
-    """A test tried to call a real provider while real calls are blocked."""
+    """A test tried to call a real provider while real calls are blocked.
+
+    Args:
+        message: where the call would have gone, and what to do instead.
+        host: the host it would have reached; empty where none was looked up.
+    """
+
+    def __init__(self, message: str, *, host: str = "", **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.host: Final = host
 
 
 class AllModelsFailedError(LLMError, ExceptionGroup[LLMError]):

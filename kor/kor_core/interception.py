@@ -91,7 +91,7 @@ def refuse_blocked(host: str) -> None:
     for rule, cure in _blocks.now:
         if rule(host):
             raise RealCallsBlockedError(
-                f"Real calls are blocked here, and this one would go to {host}. {cure}"
+                f"Real calls are blocked here, and this one would go to {host}. {cure}", host=host
             )
 
 

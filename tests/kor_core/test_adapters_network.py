@@ -112,15 +112,85 @@ def test_a_configured_proxy_goes_before_the_environment(
         assert 1 == len(proxy.requests)
 
 
-def test_a_proxy_of_another_kind_is_refused_with_where_it_comes_from(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "http_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("socks5://localhost:1080", "SOCKS proxies cannot be used"),
+        ("SOCKS5H://user:sk-planted@localhost", "SOCKS proxies cannot be used"),
+        ("ftp://localhost", "Expected http://host:port or https://host:port"),
+        ("http://", "Expected http://host:port"),
+        ("http://[::1", "Expected http://host:port"),
+        ("http://proxy:port", "Expected http://host:port"),
+        ("http://proxy:99999", "Expected http://host:port"),
+        ("user:sk-planted@proxy:x", "Expected http://host:port"),
+        ("http://pro xy:3128", "Expected http://host:port"),
+        ("http://proxy\t:3128", "Expected http://host:port"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_refused_with_the_variable_that_names_it(
+    variable: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "socks5://localhost:1080")
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(errors.ConfigurationError) as caught:
+        Proxies.configured(NetworkSettings())
+    (found,) = caught.value.problems
+
+    assert variable == found.origin
+    assert words in found.message
+    assert "trust_env = false" in found.message
+    assert "sk-planted" not in str(caught.value)
+    assert Proxies() == Proxies.configured(NetworkSettings(trust_env=False))
+
+
+@pytest.mark.parametrize("entry", ["[::1", "host:port", "host:99999", "http://[x]"])
+@pytest.mark.parametrize("variable", ["NO_PROXY", "no_proxy"])
+def test_an_exception_from_proxies_that_means_nothing_is_refused(
+    variable: str, entry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy:3128")
+    monkeypatch.setenv(variable, f"localhost, {entry}")
 
     with pytest.raises(errors.ConfigurationError) as caught:
         Proxies.configured(NetworkSettings())
 
-    assert "HTTPS_PROXY: A proxy of the kind 'socks5://'" in str(caught.value)
+    assert [variable] == [problem.origin for problem in caught.value.problems]
+    assert "Expected hosts" in str(caught.value)
+
+
+def test_everything_wrong_with_the_variables_is_said_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "ftp://x")
+    monkeypatch.setenv("HTTPS_PROXY", "socks4://x")
+    monkeypatch.setenv("NO_PROXY", "[")
+
+    with pytest.raises(errors.ConfigurationError) as caught:
+        Proxies.configured(NetworkSettings())
+
+    assert ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] == [
+        problem.origin for problem in caught.value.problems
+    ]
+
+
+def test_proxies_of_the_system_are_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "kor_core.adapters.proxies.getproxies", lambda: {"https": "socks5://localhost"}
+    )
+
+    with pytest.raises(errors.ConfigurationError, match=r"^the proxies of the system: SOCKS"):
+        Proxies.configured(NetworkSettings())
+
+
+@pytest.mark.parametrize("entry", ["10.0.0.0/8", "::1", "[::1]:8000", "*.corp", "host:8000", "é"])
+def test_usual_exceptions_from_proxies_are_taken(
+    entry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy:3128")
+    monkeypatch.setenv("NO_PROXY", entry)
+
+    assert "http://proxy:3128" == Proxies.configured(NetworkSettings()).of("http://llm.example/v1")
 
 
 URLS = [
@@ -171,12 +241,6 @@ def test_no_proxy_means_what_it_means_to_httpx(
 
 
 # --- certificates ---------------------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def no_certificates_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -411,6 +475,7 @@ def test_a_blocked_call_reaches_nobody_and_says_where_it_would_have_gone(
         answer_of(model)
 
     assert ("openai", "gpt-4") == (caught.value.provider, caught.value.model)
+    assert "127.0.0.1" == caught.value.host
     assert not upstream.requests
 
 

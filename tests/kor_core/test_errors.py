@@ -19,6 +19,7 @@ from kor_core.errors import (
     ProviderNotFoundError,
     PurposeNotFoundError,
     RateLimitError,
+    RealCallsBlockedError,
     StreamInterruptedError,
     TenantNotFoundError,
 )
@@ -94,6 +95,7 @@ def test_the_text_names_cause_and_cure(error, text):
         StreamInterruptedError("cut", partial="Once upon", provider="openai"),
         CapabilityNotSupportedError("no tools", capability="tools"),
         AllModelsFailedError("Both failed.", [LLMError("one"), RateLimitError("two")]),
+        RealCallsBlockedError("Blocked.", host="api.openai.com", provider="openai"),
     ],
 )
 def test_an_error_keeps_its_text_and_data_through_pickle(error):
@@ -102,6 +104,7 @@ def test_an_error_keeps_its_text_and_data_through_pickle(error):
     assert type(error) is type(copy)
     assert str(error) == str(copy)
     assert vars(error).keys() == vars(copy).keys()
+    assert getattr(error, "host", None) == getattr(copy, "host", None)
 
 
 def test_notes_travel_by_pickle():

@@ -225,7 +225,7 @@ def test_the_home_of_nobody_is_left_as_it_stands():
         ({"llm": {"providers": {"a": {"base_url": "http://a b"}}}}, "llm.providers.a.base_url",
          "names a host", None),
         ({"llm": {"providers": {"a": {"base_url": "http://u:p@host/v1"}}}},
-         "llm.providers.a.base_url", "put a key into api_key, and other credentials into extra", None),
+         "llm.providers.a.base_url", "put a key into api_key, and other credentials into", None),
         ({"llm": {"providers": {"a": {"base_url": "http://host/v1?key=1"}}}},
          "llm.providers.a.base_url", "extra = { extra_query = { … } }", None),
         ({"llm": {"providers": {"a": {"base_url": "http://host/v1#x"}}}},

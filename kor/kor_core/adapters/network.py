@@ -112,7 +112,7 @@ go to api.openai.com. ...
         refuse_blocked(host)
         if any(blocked(host) for blocked in self._blocked):
             raise RealCallsBlockedError(
-                f"Real calls are blocked here, and this one would go to {host}. {CURE}"
+                f"Real calls are blocked here, and this one would go to {host}. {CURE}", host=host
             )
 
     def _refuse_closed(self) -> None:

@@ -1,5 +1,6 @@
 """Which proxy a request goes through: the configured one, or the environment's."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -40,10 +41,10 @@ class Proxies:
         """Read the settings, or the environment where they name no proxy and allow it.
 
         Raises:
-            ConfigurationError: a proxy of a kind that cannot be used.
+            ConfigurationError: a variable names a proxy that cannot be used.
         """
         if settings.proxy is not None:
-            return cls({"all": _usable(settings.proxy, key="network.proxy")})
+            return cls({"all": Secret(settings.proxy)})
         return cls.of_environment() if settings.trust_env else cls()
 
     @classmethod
@@ -52,19 +53,14 @@ class Proxies:
 
         The names count in lower case too; on macOS and Windows the system's proxies count,
         as they do for httpx.
+
+        Raises:
+            ConfigurationError: everything that is wrong with them.
         """
-        found = getproxies()
-        direct = tuple(entry.strip() for entry in found.get("no", "").split(",") if entry.strip())
-        if "*" in direct:
-            return cls()
-        return cls(
-            {
-                scheme: _usable(found[scheme], origin=f"{scheme}_proxy".upper())
-                for scheme in (*_SCHEMES, "all")
-                if found.get(scheme)
-            },
-            direct,
-        )
+        outcome = _read()
+        if isinstance(outcome, Proxies):
+            return outcome
+        raise ConfigurationError(outcome)  # here, where no local holds a password
 
     def of(self, url: str) -> str | None:
         """Return the proxy for a URL, or None when it is reached directly."""
@@ -78,22 +74,62 @@ class Proxies:
         return self.by_scheme.get(target.scheme) or self.by_scheme.get("all")
 
 
-def _usable(proxy: str, *, origin: str = "", key: str = "") -> Secret:
-    url = proxy if "://" in proxy else f"http://{proxy}"
-    scheme = url.partition("://")[0].lower()
-    if scheme in _SCHEMES and urlsplit(url).hostname:
-        return Secret(url)
-    raise ConfigurationError(
-        [
-            Problem(
-                f"A proxy of the kind '{scheme}://' cannot be used. Give an http:// or "
-                "https:// proxy with a host; set [network] trust_env = false to leave the "
-                "environment's proxies alone.",
-                origin,
-                key,
-            )
-        ]
-    )
+# --- the environment's --------------------------------------------------------------------
+
+
+def _read() -> Proxies | list[Problem]:
+    found = getproxies()
+    direct = tuple(entry.strip() for entry in found.get("no", "").split(",") if entry.strip())
+    if "*" in direct:
+        return Proxies()
+    urls = {scheme: found.get(scheme, "").strip() for scheme in (*_SCHEMES, "all")}
+    # `proxy:3128` is how many write it.
+    named = {
+        scheme: Secret(url if "://" in url else f"http://{url}")
+        for scheme, url in urls.items()
+        if url
+    }
+    wrong = [(scheme, _unusable(url)) for scheme, url in named.items()]
+    wrong += [("no", _unclear(entry)) for entry in direct]
+    problems = [Problem(f"{words} {_CURE}", _variable(name)) for name, words in wrong if words]
+    return list(dict.fromkeys(problems)) or Proxies(named, direct)
+
+
+_CURE: Final = (
+    "Mend the variable, or leave the environment's alone by trust_env = false in [network], or "
+    "name a proxy there."
+)
+
+
+def _unusable(proxy: str) -> str:
+    """Return what is wrong with a proxy, if anything; without its password."""
+    if proxy.lower().startswith("socks"):
+        return "SOCKS proxies cannot be used."
+    try:
+        parts = urlsplit(proxy)
+        fits = parts.scheme in _SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets or a port that make no sense
+        fits = False
+    fits = fits and proxy.isprintable() and " " not in proxy
+    return "" if fits else "Expected http://host:port or https://host:port."
+
+
+def _unclear(entry: str) -> str:
+    try:
+        _host_and_port(entry.rpartition("://")[2])
+    except ValueError:
+        return "Expected hosts, each with a port or without, and commas between them."
+    return ""
+
+
+def _variable(scheme: str) -> str:
+    name = f"{scheme}_proxy"
+    # In lower case first, as Python reads them.
+    found = sorted((each for each in os.environ if each.lower() == name), reverse=True)
+    return found[0] if found else "the proxies of the system"
+
+
+# --- the hosts that are reached directly --------------------------------------------------
 
 
 def _covers(entry: str, scheme: str, host: str, port: int | None) -> bool:
@@ -115,8 +151,7 @@ def _host_and_port(entry: str) -> tuple[str, int | None]:
     if entry.count(":") > 1 and not entry.startswith("["):  # a bare IPv6 address
         return entry, None
     parts = urlsplit(f"//{entry}")
-    port = entry.rpartition(":")[2]
-    return parts.hostname or "", int(port) if port.isdecimal() and parts.port else None
+    return parts.hostname or "", parts.port
 
 
 def _is_exact(host: str) -> bool:
