@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from kor_cli.main import main
+from kor_core.adapters.vendors import COMPATIBLE
 
 
 def checked(capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -19,7 +20,8 @@ def test_a_right_configuration_ends_with_0_and_says_which_model_serves(
     code, out, err = checked(capsys)
 
     assert (0, "") == (code, err)
-    assert "ok     providers: echo, litellm, openai, stub" in out
+    providers = ", ".join(sorted({"echo", "litellm", "openai", "stub", *COMPATIBLE}))
+    assert f"ok     providers: {providers}" in out
     assert "ok     purpose default: stub:usual" in out
     assert "ok     purpose coding: stub:coder" in out
 

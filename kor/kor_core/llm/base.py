@@ -273,6 +273,8 @@ class Credentials:
             but one. What an operator configured for one vendor serves no tenant at another.
         ambient: whether the SDK may find an identity of the host by itself, such as a cloud's
             role. A tenant uses such a vendor only where the operator's configuration does.
+        local: whether a server of the host's own answers without a key. A tenant reaches it
+            only where the operator's configuration names the provider.
     """
 
     key_variables: tuple[str, ...] = ()
@@ -280,6 +282,7 @@ class Credentials:
     required: bool = False
     vendor: str = ""
     ambient: bool = False
+    local: bool = False
 
 
 class BaseLLMProvider(ABC):

@@ -68,7 +68,7 @@ class Grants:
             words = f"'{reference}': {_AMBIENT}"
             raise ConfigurationError([Problem(words, self._tenancy.place)])
         # Required, for an SDK that is given no key may find the operator's by itself.
-        required = wanted.required or bool(wanted.vendor)
+        required = wanted.required or wanted.local or bool(wanted.vendor)
         return replace(wanted, key_variables=(), url_variables=(), required=required)
 
     def limited(self, candidates: Iterable[Candidate], model: ModelSettings) -> Iterator[Candidate]:
