@@ -97,7 +97,7 @@ class Gate:
         self._lock = Lock()
         # In the order of their turns; only tenants that wait have a queue.
         self._queues: OrderedDict[str | None, deque[_Waiter]] = OrderedDict()
-        self._gone = 0
+        self._gone = 0  # at least as many as are still in the queues
 
     @property
     def free(self) -> int:
@@ -130,9 +130,8 @@ class Gate:
         try:
             await waiter.future
         except BaseException:  # cancelled, or thrown away with its loop
-            if waiter.settle():
-                self._gone += 1
-            else:  # it was served already
+            self._gone += 1
+            if waiter.give_up():
                 self.leave()
             raise
 
@@ -195,30 +194,33 @@ class Gate:
 class _Waiter:
     """One call in a queue, on a loop of its own."""
 
-    __slots__ = ("_loop", "_settled", "future")
+    __slots__ = ("_loop", "_returned", "_settled", "future")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.future = self._loop.create_future()
-        self._settled = Lock()
+        # Each is for the first who acquires it, and never released.
+        self._settled = Lock()  # whether it is served or gives up
+        self._returned = Lock()  # who returns a place that it cannot use
 
     @property
     def waits(self) -> bool:
         return not self._settled.locked()
 
-    def settle(self) -> bool:
-        """Serve it or let it go, whichever comes first: true for the first who asks."""
-        return self._settled.acquire(blocking=False)
-
     def serve(self) -> bool:
-        """Say that it has a place, and return whether it still wanted one."""
-        if not self.settle():
+        """Say that it has a place, and return whether it took it."""
+        if not self._settled.acquire(blocking=False):
             return False
         try:
             self._loop.call_soon_threadsafe(self._wake)
         except RuntimeError:  # its loop is closed: it will never run again
-            return False
+            return not self._returned.acquire(blocking=False)
         return True
+
+    def give_up(self) -> bool:
+        """Wait no longer, and return whether there is a place to give back."""
+        served = not self._settled.acquire(blocking=False)
+        return served and self._returned.acquire(blocking=False)
 
     def _wake(self) -> None:
         if not self.future.done():
