@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
+from kor_containers.folders import file_of
 from kor_core.errors import (
     ConfigurationError,
     KorError,
@@ -41,6 +42,9 @@ OverlaySource = (
 
 # A name of a file in every folder, and of nothing else: no separator, no leading dot.
 _ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,127}")
+
+# In bytes. An overlay is written by somebody else, and finding the lines of a large one takes long.
+_LARGEST: Final = 256 * 1024
 
 
 def checked_id(tenant: object) -> str:
@@ -144,8 +148,8 @@ class _Folder:
             raise ConfigurationError([problem])
 
     def read(self, tenant: str) -> Overlay:
-        path = self._folder / f"{tenant}.toml"
-        outcome = read_toml(path)
+        path = file_of(self._folder, tenant)
+        outcome = None if path is None else read_toml(path, largest=_LARGEST)
         if outcome is None:
             raise TenantNotFoundError(tenant)
         if isinstance(outcome, Problem):

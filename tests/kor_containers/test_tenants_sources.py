@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import threading
 
 import pytest
@@ -104,6 +105,98 @@ def test_no_id_leads_out_of_the_folder(app, folder, tenant):
     tenants = TenantKernels(app, folder)
     with tenants, pytest.raises(TenantNotFoundError), tenants.use(tenant):
         pass
+
+
+def refusal(app, folder, tenant):
+    with (
+        TenantKernels(app, folder) as tenants,
+        pytest.raises((TenantError, ConfigurationError)) as caught,
+        tenants.use(tenant),
+    ):
+        pass
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "target", ["../secret.toml", "{folder}/../secret.toml", "../else/globex.toml"]
+)
+def test_a_link_out_of_the_folder_is_refused_and_names_nobody_else(app, folder, target):
+    (folder.parent / "else").mkdir()
+    (folder.parent / "else" / "globex.toml").write_text("")
+    (folder / "linked.toml").symlink_to(target.format(folder=folder))
+    error = refusal(app, folder, "linked")
+
+    assert TenantError is type(error)
+    assert "linked" == error.tenant
+    assert "leads out of the folder" in str(error)
+    assert "secret" not in str(error)
+    assert "globex" not in str(error)
+
+
+def test_a_link_to_a_folder_outside_is_refused_too(app, folder):
+    (folder.parent / "else").mkdir()
+    (folder.parent / "else" / "acme.toml").write_text("")
+    (folder / "inner").symlink_to(folder.parent / "else")
+    (folder / "linked.toml").symlink_to("inner/acme.toml")
+
+    assert "leads out of the folder" in str(refusal(app, folder, "linked"))
+
+
+def test_links_inside_the_folder_serve_as_kubernetes_mounts_them(app, folder):
+    """A mounted ConfigMap is a folder of links: acme.toml -> ..data/acme.toml -> ..1/acme.toml."""
+    (folder / "..1").mkdir()
+    (folder / "acme.toml").rename(folder / "..1" / "acme.toml")
+    (folder / "..data").symlink_to("..1")
+    (folder / "acme.toml").symlink_to("..data/acme.toml")
+    (folder.parent / "mounted").symlink_to("tenants")
+    with TenantKernels(app, folder.parent / "mounted") as tenants, tenants.use("acme") as kernel:
+        found = coder(kernel)
+
+    assert "coder" == found
+
+
+def test_a_link_to_nothing_or_to_itself_is_no_tenant(app, folder):
+    (folder / "gone.toml").symlink_to("nowhere.toml")
+    (folder / "round.toml").symlink_to("round.toml")
+
+    assert TenantNotFoundError is type(refusal(app, folder, "gone"))
+    assert "cannot be read" in str(refusal(app, folder, "round"))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_refused_and_waited_for_by_nobody(app, folder, make):
+    make(folder / "odd.toml")
+
+    assert "odd.toml: Expected a file" in str(refusal(app, folder, "odd"))
+
+
+def test_a_file_of_more_than_256_kb_is_refused_before_it_is_parsed(app, folder, monkeypatch):
+    comment = "# a comment\n"
+    (folder / "large.toml").write_text(comment * (2**18 // len(comment)) + "#" * 20)
+    (folder / "fits.toml").write_bytes(b"#" * 2**18)
+    with TenantKernels(app, folder) as tenants, tenants.use("fits"):
+        pass
+    monkeypatch.setattr("kor_core.settings.toml.parsed_toml", lambda *_: pytest.fail("parsed"))
+
+    assert "large.toml: The file is larger than 256 KB" in str(refusal(app, folder, "large"))
+
+
+def test_an_id_is_spelt_as_its_file_where_the_file_system_ignores_case(app, folder, monkeypatch):
+    """Otherwise one tenant's overlay, with its key, would serve a second id."""
+    for name in ("ACME.toml", "acme.TOML"):  # as such a file system answers to any spelling
+        os.link(folder / "acme.toml", folder / name)
+    monkeypatch.setattr("pathlib.Path.iterdir", lambda here: iter([here / "acme.toml"]))
+
+    assert TenantNotFoundError is type(refusal(app, folder, "ACME"))
+    with TenantKernels(app, folder) as tenants, tenants.use("acme") as kernel:
+        assert "coder" == coder(kernel)
+
+
+@pytest.mark.parametrize(
+    "tenant", ["a/b", "a\\b", "a\0b", ".", "", ".acme", "acme\n", "a:b", "é", "a" * 129]
+)
+def test_no_id_is_more_than_the_name_of_a_file(app, folder, tenant):
+    assert TenantNotFoundError is type(refusal(app, folder, tenant))
 
 
 def test_a_folder_that_is_not_there_is_refused_at_once(app, tmp_path):

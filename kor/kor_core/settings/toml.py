@@ -22,17 +22,19 @@ _BEGUN: Final = re.compile(r"[=,\[]\s*(?:[\w.-]+)?$|^\s+$")
 _FLAGS: Final = {"true", "false", "yes", "no", "on", "off"}
 
 
-def read_toml(path: Path) -> Sourced | Problem | None:
+def read_toml(path: Path, *, largest: int | None = None) -> Sourced | Problem | None:
     """Return what a file holds, what is wrong with it, or None where there is none.
 
     Args:
         path: the file.
+        largest: the most bytes that are accepted, a multiple of 1024; by default any number.
 
     >>> read_toml(Path("nowhere.toml")) is None
     True
     """
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read() if largest is None else file.read(largest + 1)
     except FileNotFoundError:
         return None
     except IsADirectoryError:
@@ -40,6 +42,8 @@ def read_toml(path: Path) -> Sourced | Problem | None:
     except (OSError, ValueError) as error:  # ValueError: a path that holds a null byte
         reason = error.strerror if isinstance(error, OSError) else str(error)
         return Problem(f"The file cannot be read: {reason}.", str(path))
+    if largest is not None and len(raw) > largest:
+        return Problem(f"The file is larger than {largest // 1024} KB.", str(path))
     return _decoded(raw, path)
 
 
