@@ -5,8 +5,11 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from pydantic import BaseModel
 
-from kor_core.errors import KorError, LLMError
+from kor_core.errors import KorError, LLMError, RateLimitError, StreamInterruptedError
+from kor_core.llm.messages import Image, ToolCall, system, user
+from kor_core.llm.response import Embeddings, LLMResponse, ToolCallPiece, Usage
 from kor_core.testing import Call, ScriptedModel, ScriptedProvider, ScriptExhaustedError
 
 
@@ -118,3 +121,104 @@ def test_under_another_id_a_double_is_still_the_same_one() -> None:
     assert ("scripted", "openai") == (provider.id, openai.id)
     assert ["one", "two"] == answers
     assert provider.calls == openai.calls == [Call("?", {}, "m")] * 2
+
+
+class City(BaseModel):
+    name: str
+
+
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+WANTED = LLMResponse("Let me see.", (ToolCall("c1", "add", {"a": 1, "b": 2}),), usage=Usage(5, 7))
+
+
+async def test_a_chat_is_recorded_whole_and_answered_natively() -> None:
+    model = ScriptedModel([WANTED, "Three."], model_name="fake")
+    messages = [system("Be brief."), user("Look:", Image("https://example.com/cat.jpg"))]
+
+    first = await model.achat(messages, tools=[add], settings={"seed": 1, "extra": {"k": 2}})
+    second = await model.achat("And?")
+
+    assert WANTED is first
+    assert ("Three.", "stop", "fake") == (second.text, second.finish_reason, second.model_id)
+    assert (None, frozenset()) == (second.usage, second.emulated)
+    call, other = model.calls
+    assert tuple(messages) == call.messages
+    assert ["add"] == [tool.name for tool in call.tools]
+    assert {"seed": 1, "extra": {"k": 2}} == call.settings
+    assert "System: Be brief.\n\nUser: Look:\n\nAssistant:" == call.prompt
+    assert ("And?", (), {}) == (other.prompt, other.tools, other.settings)
+
+
+async def test_a_response_answers_a_prompt_with_its_text() -> None:
+    assert "Let me see." == await ScriptedModel([WANTED]).agenerate("?")
+
+
+async def test_a_function_may_answer_a_chat_with_a_response() -> None:
+    model = ScriptedModel([lambda prompt: LLMResponse(prompt.upper(), usage=Usage(1, 1))])
+
+    response = await model.achat("abc")
+
+    assert ("ABC", Usage(1, 1)) == (response.text, response.usage)
+
+
+async def test_a_stream_comes_word_by_word_with_all_the_rest_at_its_end() -> None:
+    model = ScriptedModel([WANTED])
+
+    async with model.astream("?") as stream:
+        deltas = [delta async for delta in stream]
+
+    assert ["Let ", "me ", "see.", ""] == [delta.text for delta in deltas]
+    assert (ToolCallPiece(0, "c1", "add", '{"a": 1, "b": 2}'),) == deltas[-1].tool_calls
+    assert "Let me see." == stream.response.text
+    assert WANTED.tool_calls == stream.response.tool_calls
+    assert (Usage(5, 7), "tool_calls", frozenset()) == (
+        stream.response.usage,
+        stream.response.finish_reason,
+        stream.response.emulated,
+    )
+
+
+async def test_a_scripted_interruption_comes_after_its_partial_text() -> None:
+    model = ScriptedModel([StreamInterruptedError("cut", partial="Once upon")])
+    stream = model.astream("?")
+
+    words = [(await anext(stream)).text, (await anext(stream)).text]
+    with pytest.raises(StreamInterruptedError) as caught:
+        await anext(stream)
+
+    assert ["Once ", "upon"] == words
+    assert "Once upon" == caught.value.partial
+
+
+async def test_a_schema_is_answered_as_a_mode_of_its_own() -> None:
+    model = ScriptedModel(['{"name": "Paris"}'])
+
+    response = await model.achat("Where?", schema=City, strict=True)
+
+    assert (City(name="Paris"), frozenset()) == (response.parsed, response.emulated)
+
+
+async def test_embeddings_depend_on_the_text_alone_or_are_scripted() -> None:
+    scripted = Embeddings(((1.0,), (2.0,)), usage=Usage(2, 0))
+    model = ScriptedModel(["a text", scripted, RateLimitError("slow down"), "the end"])
+
+    made = await model.aembed(["cat", "dog", "cat"])
+    text = await model.agenerate("?")
+    given = await model.aembed(["cat", "dog"])
+    with pytest.raises(RateLimitError):
+        await model.aembed("cat")
+    unscripted = await model.aembed("cat", settings={"extra": {"dimensions": 3}})
+
+    assert made.vectors[0] == made.vectors[2] == unscripted.vectors[0] != made.vectors[1]
+    assert ("a text", scripted.vectors, Usage(2, 0)) == (text, given.vectors, given.usage)
+    assert ("cat", "dog", "cat") == model.calls[0].texts
+    assert {"extra": {"dimensions": 3}} == model.calls[-1].settings
+    assert ["?"] == model.prompts
+
+
+async def test_vectors_where_a_text_is_asked_for_are_a_mistake_of_the_script() -> None:
+    with pytest.raises(KorError, match="vectors and was asked for a text"):
+        await ScriptedModel([Embeddings(((1.0,),))]).achat("?")

@@ -108,7 +108,7 @@ async def as_deltas(response: LLMResponse) -> AsyncGenerator[Delta]:
     yield Delta(
         response.text,
         calls,
-        finish_reason=response.finish_reason or "stop",
+        finish_reason=response.finish_reason or ("tool_calls" if calls else "stop"),
         usage=response.usage,
         model_id=response.model_id,
         request_id=response.request_id,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from json import JSONEncoder
 from typing import Any, Final, Literal
 
-__all__ = ["Finish", "Reply", "ToolCall", "dumped", "vector_of"]
+__all__ = ["Finish", "Reply", "ToolCall", "dumped", "vector_of", "words_of"]
 
 Finish = Literal["stop", "length", "tool_calls", "content_filter"]
 
@@ -85,7 +85,7 @@ class Reply:
     @property
     def pieces(self) -> tuple[str, ...]:
         """The pieces in which a stream brings the text."""
-        return self.deltas or tuple(_WORDS.findall(self.text))
+        return self.deltas or words_of(self.text)
 
     @property
     def finish_reason(self) -> Finish:
@@ -103,6 +103,15 @@ class Reply:
             asked if self.input_tokens is None else self.input_tokens,
             said if self.output_tokens is None else self.output_tokens,
         )
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """Return the pieces in which a stream brings a text: one a word.
+
+    >>> words_of("Hello there")
+    ('Hello ', 'there')
+    """
+    return tuple(_WORDS.findall(text))
 
 
 def vector_of(text: str, dimensions: int) -> tuple[float, ...]:
