@@ -3,20 +3,24 @@
 import asyncio
 import json
 import pickle
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from importlib.util import find_spec
+from time import monotonic
 from typing import Any
 
 import pytest
 
 from kor_core import errors
 from kor_core.adapters.attempt import Caller
+from kor_core.adapters.exchange import Failure, Fault, noted
 from kor_core.adapters.litellm import LiteLLMProvider
 from kor_core.adapters.network import Transport
 from kor_core.adapters.openai import OpenAIProvider
+from kor_core.adapters.verdicts import of_answer
+from kor_core.errors import Problem
 from kor_core.llm.base import BaseLLMModel
 from kor_core.redaction import Config
 from kor_core.settings import NetworkSettings
@@ -119,7 +123,7 @@ def test_a_status_is_one_error_after_one_request(
     assert kind is type(error)
     assert retryable is error.retryable
     assert (status, vendor.model) == (error.status, error.model)
-    assert vendor.provider.id == error.provider
+    assert vendor.provider(transport).id == error.provider
     assert 1 == len(upstream.requests)
     assert error.__cause__ is not None
 
@@ -149,6 +153,32 @@ def test_what_a_vendor_says_in_words_alone_is_understood(
 
     assert kind is type(error)
     assert words.rstrip(".") in str(error)
+
+
+QUOTAS = [
+    (None, None, errors.RateLimitError),
+    (None, 7.0, errors.RateLimitError),
+    ("insufficient_quota", None, errors.QuotaExhaustedError),
+    ("insufficient_quota", 7.0, errors.QuotaExhaustedError),
+]
+
+
+@pytest.mark.parametrize("vendor", VENDORS[:-1])  # Gemini has no such code; see below
+@pytest.mark.parametrize("row", QUOTAS, ids=lambda row: f"{row[0]}-{row[1]}")
+def test_too_many_requests_and_a_spent_quota_differ_and_tell_the_time_to_wait(
+    row: tuple[str | None, float | None, type[errors.LLMError]],
+    vendor: Vendor,
+    upstream: Upstream,
+    transport: Transport,
+) -> None:
+    code, wait, kind = row
+    upstream.fail(429, code=code, retry_after=wait)
+
+    error = failure_of(vendor.model_at(upstream, transport))
+
+    assert kind is type(error)
+    assert (wait, 429) == (error.retry_after, error.status)
+    assert 1 == len(upstream.requests)
 
 
 BROKEN_ANSWERS = [
@@ -334,15 +364,25 @@ def test_an_answer_without_text_says_why(
     assert 200 == error.status
 
 
+NESTED = {
+    "without end": b"[" * 200_000,
+    "past the recursion of Python": b'{"error": {"message": %b}}' % (b"[" * 900 + b"]" * 900),
+    "in a name": b'{"error": %b}' % (b'{"a":' * 900 + b"1" + b"}" * 900),
+}
+
+
+@every_vendor
+@pytest.mark.parametrize("body", NESTED)
 @pytest.mark.parametrize("status", [200, 500])
 def test_an_answer_nested_too_deep_is_an_error_of_the_provider(
-    status: int, upstream: Upstream, transport: Transport
+    body: str, status: int, vendor: Vendor, upstream: Upstream, transport: Transport
 ) -> None:
-    upstream.play(faults.Body(b"[" * 200_000, status=status))
+    upstream.play(faults.Body(NESTED[body], status=status))
 
-    error = failure_of(VENDORS[0].values[0].model_at(upstream, transport))
+    error = failure_of(vendor.model_at(upstream, transport))
 
     assert (errors.ProviderError, status) == (type(error), error.status)
+    assert "RecursionError" not in str(error)
 
 
 def test_signs_that_cannot_be_printed_are_replaced(
@@ -375,3 +415,153 @@ async def test_the_import_of_an_sdk_does_not_count_against_the_time_of_the_call(
     caller = Caller.of("openai", "gpt-4", Config())
 
     assert "asked the SDK" == await caller.attempt(call, 0.2, ready)
+
+
+# --- whatever an SDK or a server comes up with ----------------------------------------------
+
+
+class UnspeakableError(Exception):
+    """One that fails when it is asked what it is."""
+
+    def __str__(self) -> str:
+        raise RecursionError
+
+    __repr__ = __str__
+
+
+class UntouchableError(Exception):
+    """One whose arguments cannot be replaced."""
+
+    args = property(lambda _: (KEY,))  # type: ignore[assignment]  # as an SDK might
+
+
+def circling() -> Exception:
+    one, other = LookupError(KEY), ValueError(KEY)
+    one.__cause__, other.__cause__ = other, one
+    return one
+
+
+def of_a_group() -> Exception:
+    return ExceptionGroup("several", [ValueError(KEY), LookupError(KEY)])
+
+
+def holding() -> Exception:
+    return UnicodeDecodeError("ascii", KEY.encode(), 0, 1, "no")
+
+
+def with_a_table() -> Exception:
+    error = LookupError({("a", 1): KEY, 7: [KEY]})
+    error.depth = deep(10_000)  # type: ignore[attr-defined]  # as SDKs keep bodies
+    return error
+
+
+def deep(levels: int) -> list[Any]:
+    whole: list[Any] = []
+    for _ in range(levels):
+        whole = [whole]
+    return whole
+
+
+STRANGE = [UnspeakableError, UntouchableError, circling, of_a_group, holding, with_a_table]
+
+
+@pytest.mark.parametrize("raised", STRANGE)
+@pytest.mark.parametrize("status", [None, 200, 503])
+async def test_whatever_an_sdk_raises_is_an_error_of_ours_without_the_key(
+    status: int | None, raised: Callable[[], Exception]
+) -> None:
+    caller = Caller.of("openai", "gpt-4", Config(api_key=KEY))
+
+    async def call(_: None) -> None:
+        noted().status = status
+        raise raised()
+
+    with pytest.raises(errors.LLMError) as caught:
+        await caller.attempt(call, None, nothing)
+
+    cause = caught.value.__cause__
+    assert status == caught.value.status
+    assert isinstance(cause, Exception)
+    assert cause.__cause__ is cause.__context__ is caught.value.__context__ is None
+    assert not getattr(cause, "exceptions", ())
+    assert KEY not in f"{caught.value}{cause.args}{vars(cause)}"
+    assert KEY.encode() != getattr(cause, "object", b"")
+
+
+async def nothing() -> None:
+    """Have no SDK to load."""
+
+
+async def test_a_fault_counts_where_an_error_cannot_be_read() -> None:
+    async def call(_: None) -> None:
+        noted().failure = Failure(Fault.REFUSED, "host", Unreadable("why"))
+        raise UnspeakableError
+
+    with pytest.raises(errors.LLMConnectionError, match="Check that the server runs"):
+        await Caller.of("openai", "gpt-4", Config()).attempt(call, None, nothing)
+
+
+class Unreadable(str):
+    """A text that cannot be formatted."""
+
+    __slots__ = ()
+
+    def __format__(self, spec: str) -> str:
+        raise RecursionError
+
+
+async def test_an_error_of_ours_from_below_is_masked_and_keeps_its_shape() -> None:
+    problem = Problem(f"No file {KEY}.", "config.toml", "network.ca_bundle", "ca")
+
+    async def call(_: None) -> None:
+        raise errors.ConfigurationError([problem]) from OSError(KEY)
+
+    with pytest.raises(errors.ConfigurationError) as caught:
+        await Caller.of("openai", "gpt-4", Config(api_key=KEY)).attempt(call, None, nothing)
+
+    assert (replace(problem, message="No file **********."),) == caught.value.problems
+    assert None is caught.value.__cause__ is caught.value.__context__
+
+
+async def test_an_error_about_a_call_from_below_is_masked_and_signed() -> None:
+    async def call(_: None) -> None:
+        raise errors.CapabilityNotSupportedError(f"Not {KEY}.", capability="tools")
+
+    with pytest.raises(errors.CapabilityNotSupportedError) as caught:
+        await Caller.of("openai", "gpt-4", Config(api_key=KEY)).attempt(call, None, nothing)
+
+    assert ("Not **********.",) == caught.value.args
+    assert ("openai", "gpt-4", "tools") == (
+        caught.value.provider,
+        caught.value.model,
+        caught.value.capability,
+    )
+
+
+def test_an_error_object_larger_than_a_complaint_is_not_read(
+    upstream: Upstream, transport: Transport
+) -> None:
+    body = {"error": {"message": "x" * (1 << 20), "code": "invalid_api_key"}}
+    upstream.play(faults.Body(json.dumps(body)))
+
+    error = failure_of(VENDORS[0].values[0].model_at(upstream, transport))
+
+    assert errors.ProviderError is type(error)
+    assert "it holds an error" in str(error)
+
+
+def test_words_of_any_length_are_judged_at_once() -> None:
+    words = "api key " * 100_000
+    began = monotonic()
+
+    verdict = of_answer(400, (), words)
+
+    assert errors.BadRequestError is verdict.kind
+    assert monotonic() - began < 10  # far above the time it takes, far below a pattern's
+
+
+def test_the_secrets_of_a_caller_show_in_no_frame() -> None:
+    caller = Caller.of("openai", "gpt-4", Config(api_key=KEY))
+
+    assert KEY in caller.secrets
+    assert KEY not in f"{caller!r} {caller.secrets!r}"

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from kor_core.adapters.cleaning import cleaned, masked
 from kor_core.adapters.complaint import (
@@ -54,17 +54,21 @@ class Caller:
         model: name of the model.
         secrets: texts that no message may show, in every spelling.
         headers: to add to each request.
+        query: to add to each URL.
     """
 
     provider: str
     model: str
     secrets: frozenset[Secret]
     headers: Mapping[str, str]
+    query: Mapping[str, Any]
 
     @classmethod
     def of(cls, provider: str, model: str, config: Config) -> "Caller":
         """Return the caller for a model with these settings."""
-        return cls(provider, model, spellings_of(config), config.get("extra_headers") or {})
+        headers: Mapping[str, str] = config.get("extra_headers") or {}
+        query: Mapping[str, Any] = config.get("extra_query") or {}
+        return cls(provider, model, spellings_of(config), headers, query)
 
     def __repr__(self) -> str:
         return f"<Caller {self.provider}:{self.model}>"
@@ -91,7 +95,7 @@ class Caller:
         """
         deadline = asyncio.timeout(None)
         failure: BaseException
-        with watched(self.headers) as exchange:
+        with watched(self.headers, self.query) as exchange:
             try:
                 sdk = await ready()
                 async with deadline:

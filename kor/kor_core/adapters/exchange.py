@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 from kor_core.redaction import Secret
 
@@ -65,6 +65,7 @@ class Exchange:
 
     Args:
         extra: headers to add to each request. The SDKs, which could add them too, log them.
+        query: parameters to add to each URL, likewise.
         requests: how many requests left.
         host: host (with port) of the latest one.
         status: HTTP status of the latest answer.
@@ -76,6 +77,7 @@ class Exchange:
     """
 
     extra: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    query: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     requests: int = 0
     host: str = ""
     status: int | None = None
@@ -101,18 +103,21 @@ _watching: ContextVar[Exchange | None] = ContextVar("kor_exchange", default=None
 
 
 @contextmanager
-def watched(extra: Mapping[str, str] | None = None) -> Generator[Exchange]:
+def watched(
+    extra: Mapping[str, str] | None = None, query: Mapping[str, Any] | None = None
+) -> Generator[Exchange]:
     """Collect what the transport does inside the block, in this task and its children.
 
     Args:
         extra: headers to add to each request.
+        query: parameters to add to each URL.
 
     >>> with watched() as exchange:
     ...     noted().started("api.example.com")
     >>> exchange.requests, exchange.host
     (1, 'api.example.com')
     """
-    exchange = Exchange(extra or {})
+    exchange = Exchange(extra or {}, query or {})
     token = _watching.set(exchange)
     try:
         yield exchange

@@ -14,6 +14,7 @@ from typing import Any, Final
 from kor_core.adapters.aiohttp import Answer, Broken, Wire
 from kor_core.adapters.bodies import ACCEPTED, Unpacking, UnusableBodyError, decoded, largest
 from kor_core.adapters.exchange import TIMEOUTS, Exchange, Failure, noted
+from kor_core.redaction import Secret
 
 __all__ = ["Hidden", "make_client"]
 
@@ -63,10 +64,10 @@ def _client_class(library: Any) -> Any:
 
         async def _exchange(self, request: Any, *, stream: bool) -> Any:
             began = perf_counter()
-            url = str(request.url)
+            exchange = noted()
+            url = Secret(request.url.copy_merge_params(exchange.query))
             wire = self._wire(url)
             content = await request.aread()
-            exchange = noted()
             exchange.started(request.url.netloc.decode("ascii"))
             request.headers["accept-encoding"] = ACCEPTED
             request.headers.update(exchange.extra)

@@ -186,7 +186,6 @@ class SDK:
         client = (make if api_version else self._client_class)(
             api_key=config.get("api_key") or _NO_KEY,
             base_url=url or config.get("base_url") or OPENAI.base_url,
-            default_query=config.get("extra_query"),
             max_retries=0,  # KOR is the only one that retries
             timeout=http_client.timeout,
             http_client=http_client,

@@ -184,6 +184,7 @@ _BY_WORDS: Final = tuple(
     )
 )
 _SPENT: Final = re.compile(r"exceeded your current quota|plan and billing", re.IGNORECASE)
+_LONGEST_WORDS: Final = 2000  # characters; the patterns take long over very long ones
 _WORDS_COUNT_WITH: Final = frozenset({400, 413, 422})
 
 _CONNECTION: Final = {
@@ -219,6 +220,7 @@ def of_answer(status: int, codes: Iterable[str], words: str, *, passing: bool = 
     for code in codes:
         if verdict := known.get(code.lower()):
             return verdict
+    words = words[:_LONGEST_WORDS]
     if status in _WORDS_COUNT_WITH:
         for pattern, verdict in _BY_WORDS:
             if pattern.search(words):
