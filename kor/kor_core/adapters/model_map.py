@@ -169,7 +169,8 @@ def _qualified(provider: str, model: str) -> str:
 
 def _is_of(owner: str, vendor: str) -> bool:
     """Say whether an entry is a vendor's: the map has ``vertex_ai-anthropic_models`` and such."""
-    return owner == vendor or owner.startswith((f"{vendor}-", f"{vendor}_"))
+    names = (vendor, f"{vendor}_chat", f"{vendor}_converse")
+    return owner in names or owner.startswith(f"{vendor}-")
 
 
 # --- the file -----------------------------------------------------------------------------
