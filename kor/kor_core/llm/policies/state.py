@@ -5,11 +5,11 @@ window begins with a key that nobody has counted in.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 __all__ = ["WHOLE", "Charge", "Full", "StateBackend", "counted"]
 
-WHOLE = 1_000_000
+WHOLE: Final = 1_000_000
 """The share that is all, in :attr:`Charge.share`."""
 
 
@@ -37,12 +37,12 @@ class Full(NamedTuple):
     """A charge that does not fit.
 
     Args:
-        index: which one of those asked for, the first that does not.
+        which: its place among those asked for; it is the first that does not.
         used: what is counted in its window.
         before: what is counted in the window before.
     """
 
-    index: int
+    which: int
     used: int
     before: int
 

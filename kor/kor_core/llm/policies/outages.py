@@ -1,0 +1,205 @@
+"""What happens while the place that keeps the counts does not answer.
+
+Calls go on or are refused, as configured; nobody waits for it twice; what was used meanwhile is
+added when it is back.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Final, Literal, NamedTuple, Protocol
+
+from kor_core.errors import StateUnavailableError
+from kor_core.llm.policies.state import Charge, Full, StateBackend
+
+__all__ = ["Enduring", "Remote", "StateFailure"]
+
+# How often it is asked whether it is back, in seconds; by one call, the others go their way.
+_PAUSE: Final = 1.0
+
+_log: Final = logging.getLogger("kor_core.state")
+
+
+class StateFailure(Exception):  # noqa: N818  # no error of a user's call: none escapes from here
+    """The place cannot be reached or makes no sense; the message says why, without secrets."""
+
+
+class Remote(StateBackend, Protocol):
+    """Keeps counts elsewhere; what it is asked ends in an answer or in :class:`StateFailure`."""
+
+    async def prepare(self) -> None:
+        """Import what is needed, for which nobody is to blame the place itself."""
+        ...
+
+
+class _Owed(NamedTuple):
+    charge: Charge
+    until: float
+
+
+class Enduring:
+    """Counts kept elsewhere, with a policy for when that place does not answer.
+
+    Args:
+        remote: keeps the counts; raises :class:`StateFailure`.
+        on_failure: ``open``: calls are made; ``closed``: they are refused.
+        timeout: longest wait for an answer, in seconds.
+        clock: seconds, never going back.
+    """
+
+    def __init__(
+        self,
+        remote: Remote,
+        *,
+        on_failure: Literal["open", "closed"],
+        timeout: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._remote = remote
+        self._is_open = on_failure == "open"
+        self._timeout = timeout
+        self._clock = clock
+        self._lock = Lock()
+        self._owed: dict[str, _Owed] = {}
+        self._down_since: float | None = None
+        self._ask_again = 0.0
+
+    async def take(self, charges: Sequence[Charge]) -> Full | None:
+        """Add all charges, or none of them where one does not fit.
+
+        Charges without a limit never fail: they are added later, when the place is back.
+
+        Raises:
+            StateUnavailableError: it does not answer, and policy is to refuse.
+        """
+        if not self._may_ask():
+            self._do_without(charges)
+            return None
+        await self._remote.prepare()
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._pay()
+                full = await self._remote.take(charges)
+        except (StateFailure, TimeoutError) as error:
+            self._note_failure(error)
+            self._do_without(charges)
+            return None
+        except asyncio.CancelledError:
+            # The caller is leaving; what it used is used nevertheless.
+            self._owe([charge for charge in charges if charge.limit is None])
+            raise
+        self._note_answer()
+        return full
+
+    async def counts(self, keys: Sequence[str]) -> list[int]:
+        """Return the counts of these keys.
+
+        Raises:
+            StateUnavailableError: it does not answer.
+        """
+        await self._remote.prepare()
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._remote.counts(keys)
+        except (StateFailure, TimeoutError) as error:
+            raise self._unavailable(_said(error, self._timeout)) from error
+
+    # --- is it there? -----------------------------------------------------------------------
+
+    def _may_ask(self) -> bool:
+        """Say whether to ask: always, but in an outage one call at a time, after a pause."""
+        with self._lock:
+            now = self._clock()
+            if self._down_since is None:
+                return True
+            if now < self._ask_again:
+                return False
+            self._ask_again = now + self._pause
+            return True
+
+    @property
+    def _pause(self) -> float:
+        return _PAUSE + self._timeout
+
+    def _note_failure(self, error: Exception) -> None:
+        with self._lock:
+            now = self._clock()
+            first, self._down_since = self._down_since is None, self._down_since or now
+            self._ask_again = now + self._pause
+            self._owed = {key: owed for key, owed in self._owed.items() if owed.until > now}
+        if first:
+            policy = (
+                "Calls are made, and counted when it is back"
+                if self._is_open
+                else "Calls that a limit or budget counts are refused until it is back"
+            )
+            _log.warning(
+                "%r does not answer: %s. %s ([state] on_failure).",
+                self._remote,
+                _said(error, self._timeout),
+                policy,
+            )
+
+    def _note_answer(self) -> None:
+        if self._down_since is None:
+            return
+        with self._lock:
+            since, self._down_since = self._down_since, None
+        # Several may come back at once; one of them says so.
+        if since is not None:  # pyright: ignore[reportUnnecessaryComparison]  # other threads
+            _log.warning("%r answers again, after %.1f s.", self._remote, self._clock() - since)
+
+    # --- without it -------------------------------------------------------------------------
+
+    def _do_without(self, charges: Sequence[Charge]) -> None:
+        if self._is_open or all(charge.limit is None for charge in charges):
+            self._owe(charges)
+            return
+        raise self._unavailable("it did not answer a moment ago")
+
+    def _unavailable(self, why: str) -> StateUnavailableError:
+        return StateUnavailableError(
+            f"{self._remote!r} keeps the counts of limits and budgets, and cannot be asked: {why}. "
+            'Bring it back, or let calls be made without it by on_failure = "open" in [state].',
+            retry_after=self._pause,
+        )
+
+    def _owe(self, charges: Sequence[Charge]) -> None:
+        now = self._clock()
+        with self._lock:
+            for charge in charges:
+                before = self._owed.get(charge.key)
+                amount = charge.amount + (before.charge.amount if before else 0)
+                debt = charge._replace(amount=amount, limit=None, before="", share=0)
+                self._owed[charge.key] = _Owed(debt, now + charge.lasts)
+
+    async def _pay(self) -> None:
+        if not self._owed:
+            return
+        with self._lock:
+            owed, self._owed = self._owed, {}
+        debts = [each.charge for each in owed.values() if each.charge.amount]
+        try:
+            await self._remote.take(debts)
+        except BaseException:  # cancellation too: whether it was added is unknown, so it stays owed
+            self._owe(debts)
+            raise
+
+    def close(self) -> None:
+        """Let go of connections, without waiting for it."""
+        self._remote.close()
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+        await self._remote.aclose()
+
+    def __repr__(self) -> str:
+        return f"<Enduring {self._remote!r}>"
+
+
+def _said(error: Exception, timeout: float) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {timeout:g} s ([state] timeout)"
+    return str(error)
