@@ -3,7 +3,7 @@
 import argparse
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -12,6 +12,8 @@ from kor_cli.output import write
 from kor_containers import ApplicationContainer, load_settings
 from kor_core.adapters.litellm import LiteLLMModel
 from kor_core.adapters.litellm_vendors import VENDORS, qualified, vendor_of
+from kor_core.adapters.proxies import Proxies
+from kor_core.adapters.tls import ssl_context
 from kor_core.errors import ConfigurationError, KorError, Problem, ProviderNotFoundError
 from kor_core.llm.base import BaseLLMModel
 from kor_core.llm.handle import ModelHandle
@@ -66,6 +68,7 @@ def findings(
     yield Finding("providers", listed(registry.providers))
     for problem in dict.fromkeys([*_names(settings, registry), *_plugins(settings)]):
         yield Finding("names", worded(str(problem)), "wrong")
+    yield from _network(settings)
     if settings.llm.default is None:
         # An error only for those who ask for it, which an application may never do.
         words = "none is configured; `kor ask` needs --purpose or --model, or add [llm.default]"
@@ -118,6 +121,23 @@ def _plugins(settings: Settings) -> Iterator[Problem]:
                 found = ids | others
                 message = f"No plugin '{name}' is found. Found: {listed(found)}."
                 yield settings.problem(("plugins", field), message, nearest(name, found))
+
+
+# --- connections --------------------------------------------------------------------------
+
+
+def _network(settings: Settings) -> Iterator[Finding]:
+    """Yield what every call would fail by, in the environment as well."""
+    for read in (Proxies.configured, ssl_context):
+        try:
+            read(settings.network)
+        except ConfigurationError as error:
+            for problem in error.problems:
+                yield Finding("network", str(_placed(problem, settings)), "wrong")
+
+
+def _placed(problem: Problem, settings: Settings) -> Problem:
+    return replace(problem, origin=problem.origin or settings.origin(problem.key))
 
 
 # --- which model serves -------------------------------------------------------------------

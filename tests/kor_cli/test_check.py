@@ -164,3 +164,40 @@ def test_a_model_of_litellm_that_names_no_vendor_is_noted(capsys: pytest.Capture
 
     assert 0 == code
     assert "note   purpose default: 'foo' does not say whose it is" in out
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("HTTPS_PROXY", "socks5://user:sk-planted@h", "HTTPS_PROXY: SOCKS proxies cannot be used."),
+        ("NO_PROXY", "[", "NO_PROXY: Expected hosts"),
+        ("SSL_CERT_FILE", "/nowhere.pem", "SSL_CERT_FILE: The CA bundle /nowhere.pem"),
+    ],
+)
+def test_variables_that_every_call_would_fail_by_are_wrong(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str,
+    expected: str,
+):
+    monkeypatch.setenv(variable, value)
+    Path("config.toml").write_text('[llm.default]\nmodel = "echo:any"\n')
+    code, out, _ = checked(capsys)
+
+    assert 2 == code
+    assert f"wrong  network: {expected}" in out
+    assert "sk-planted" not in out
+    assert "ok     purpose default: echo:any" in out
+
+
+@pytest.mark.parametrize("name", ["ca_bundle", "client_certificate"])
+def test_a_file_that_holds_no_certificate_is_wrong_with_its_line(
+    capsys: pytest.CaptureFixture[str], name: str
+):
+    Path("empty.pem").write_text("")
+    Path("config.toml").write_text(f'[llm]\n[network]\n{name} = "empty.pem"\n')
+    code, out, _ = checked(capsys)
+
+    assert 2 == code
+    assert f"config.toml:3: network.{name}: The " in out
