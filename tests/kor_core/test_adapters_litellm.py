@@ -1,6 +1,7 @@
 """The LiteLLM provider: many vendors, no state of the process, no key by accident."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -287,23 +288,57 @@ async def test_without_drop_params_what_a_vendor_lacks_is_an_error_before_the_ca
     assert not upstream.requests
 
 
+TOOLS = [{"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}]
+SCHEMA = {
+    "type": "json_schema",
+    "json_schema": {"name": "Now", "schema": {"type": "object", "properties": {}}},
+}
+
+
 @needs_litellm
 async def test_drop_params_leaves_out_hints_and_keeps_what_changes_the_meaning(
     upstream: Upstream, provider: LiteLLMProvider
 ) -> None:
     """litellm knows no tools at this vendor, and no JSON mode for gpt-4."""
     config = {"base_url": upstream.openai_url, "drop_params": True, "seed": 7}
-    tools = [{"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}]
     schema = {"type": "json_object"}
 
-    await provider.create_model("sambanova/x", config).agenerate("Hello!", tools=tools)
+    await provider.create_model("sambanova/x", config).agenerate("Hello!", tools=TOOLS)
     await provider.create_model("gpt-4", config).agenerate("Hello!", response_format=schema)
 
     with_tools, with_schema = upstream.requests
-    assert tools == with_tools.json["tools"]
+    assert TOOLS == with_tools.json["tools"]
     assert schema == with_schema.json["response_format"]
     assert "seed" not in with_tools.json
     assert "drop_params" not in with_tools.json
+
+
+@needs_litellm
+@pytest.mark.parametrize("drops", [True, False])
+async def test_what_is_translated_for_a_vendor_is_not_sent_untranslated_too(
+    *, drops: bool, upstream: Upstream, provider: LiteLLMProvider
+) -> None:
+    """Anthropic and Gemini refuse a request that holds a field of OpenAI's."""
+    settings = {"stop": ["END"], "max_tokens": 9, "tools": TOOLS, "tool_choice": "auto"}
+    config = {"drop_params": drops}
+    claude = provider.create_model("claude-3-opus", {**config, "base_url": upstream.url})
+    gemini = provider.create_model("gemini-1.5-pro", {**config, "base_url": upstream.gemini_url})
+
+    for model in (claude, gemini):
+        await model.agenerate("Hello!", **settings)
+        upstream.reply("{}")
+        await model.agenerate("Hello!", response_format=SCHEMA)
+
+    sent = [
+        {**request.json, **request.json.get("generationConfig", {})}
+        for request in upstream.requests
+    ]
+    theirs = {"stop", "response_format"}
+    assert [set()] * 4 == [theirs & fields.keys() for fields in sent]
+    assert {"type": "auto"} == sent[0]["tool_choice"]
+    assert ["END"] == sent[0]["stop_sequences"] == sent[2]["stop_sequences"]
+    assert 9 == sent[2]["max_output_tokens"]
+    assert "tool_choice" not in sent[2]
 
 
 # --- litellm's own state --------------------------------------------------------------------
@@ -312,7 +347,7 @@ async def test_drop_params_leaves_out_hints_and_keeps_what_changes_the_meaning(
 def state() -> dict[str, Any]:
     """The globals of litellm that hold settings, callbacks and caches."""
     litellm = import_module("litellm")
-    kept = bool | int | float | str | list | dict | type(None)
+    kept = (bool, int, float, str, list, dict, type(None))
     return {
         name: (len(value) if isinstance(value, dict) else repr(value))
         for name, value in vars(litellm).items()
@@ -384,7 +419,9 @@ def test_the_import_asks_no_network_and_leaves_the_environment_and_the_output_al
 ) -> None:
     script = f"""
 import asyncio, os, socket, threading
-asked = []
+asked, files = [], []
+import dotenv
+dotenv.load_dotenv = lambda *args, **kwargs: files.append("a .env file is read")
 real = socket.getaddrinfo
 def getaddrinfo(host, *args, **kwargs):
     if host not in ("127.0.0.1", None):
@@ -409,10 +446,57 @@ async def main():
     print(await model.agenerate("Hello!"))
     ticking.cancel()
 asyncio.run(main())
-print(asked, before == dict(os.environ), ticks > 5, threading.active_count())
+print(asked + files, before == dict(os.environ), ticks > 5, threading.active_count())
 """
     done = subprocess.run(
         [sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=100
     )
 
     assert ("Hello!\n[] True True 1\n", "") == (done.stdout, done.stderr)
+
+
+@needs_litellm
+def test_what_the_host_set_for_litellm_is_hidden_from_its_import_and_is_there_after_it(
+    upstream: Upstream,
+) -> None:
+    """Another thread's variable, set in the meantime, stays too."""
+    host = {
+        "DEFAULT_ANTHROPIC_CHAT_MAX_TOKENS": "7",
+        "LITELLM_DROP_PARAMS": "true",
+        "LITELLM_LOG": "DEBUG",
+        "LITELLM_MODIFY_PARAMS": "true",
+        "TIKTOKEN_CACHE_DIR": "/nowhere",
+    }
+    script = f"""
+import asyncio, os
+from kor_core.adapters.litellm import LiteLLMProvider
+from kor_core.adapters.network import Transport
+from kor_core.errors import BadRequestError
+from kor_core.settings import NetworkSettings
+before = dict(os.environ)
+provider = LiteLLMProvider(Transport(NetworkSettings()))
+model = provider.create_model("claude-3-opus", {{"base_url": "{upstream.url}"}})
+async def main():
+    asking = asyncio.create_task(model.agenerate("Hello!"))
+    while "LITELLM_LOG" in os.environ:
+        await asyncio.sleep(0.01)
+    os.environ["OF_ANOTHER_THREAD"] = "kept"
+    await asking
+    try:
+        await model.agenerate("Hello!", seed=7)
+    except BadRequestError:
+        print("not dropped")
+asyncio.run(main())
+print(os.environ.pop("OF_ANOTHER_THREAD", None), before == dict(os.environ))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, **host},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+    assert ("not dropped\nkept True\n", "") == (done.stdout, done.stderr)
+    assert 7 != upstream.requests[0].json["max_tokens"]

@@ -13,7 +13,7 @@ from kor_core.adapters.litellm import LiteLLMProvider
 from kor_core.adapters.litellm_vendors import UNTRIED, VENDORS
 from kor_core.adapters.network import Transport
 from kor_core.settings import NetworkSettings
-from kor_core.testing import ForwardProxy, Upstream
+from kor_core.testing import ForwardProxy, Upstream, faults
 
 needs_litellm = pytest.mark.skipif(
     find_spec("litellm") is None, reason="litellm cannot be installed beside this openai"
@@ -25,8 +25,6 @@ REFUSED = sorted(name for name, vendor in VENDORS.items() if not vendor.reached)
 # Of the host, and read by litellm while it makes a call: found by recording what it reads.
 READ = [
     "ANTHROPIC_AUTH_TOKEN",
-    "ANTHROPIC_FEDERATION_RULE_ID",
-    "ANTHROPIC_ORGANIZATION_ID",
     "LITELLM_ANTHROPIC_DISABLE_URL_SUFFIX",
     "LITELLM_API_KEY",
     "LITELLM_PROXY_API_BASE",
@@ -131,7 +129,11 @@ async def test_one_request_goes_through_our_connections_with_the_configured_key_
 @needs_litellm
 @pytest.mark.parametrize("vendor", CALLED)
 @pytest.mark.usefixtures("planted")
-async def test_without_a_key_the_hosts_is_not_taken(vendor: str, upstream: Upstream) -> None:
+async def test_without_a_key_the_hosts_is_not_taken(
+    vendor: str, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_FEDERATION_RULE_ID", PLANTED)
+    monkeypatch.setenv("ANTHROPIC_ORGANIZATION_ID", PLANTED)
     provider = LiteLLMProvider(Transport(NetworkSettings()))
     config = {"base_url": base_url(vendor, upstream)}
 
@@ -143,17 +145,20 @@ async def test_without_a_key_the_hosts_is_not_taken(vendor: str, upstream: Upstr
 
 @needs_litellm
 @pytest.mark.parametrize("vendor", CALLED)
-@pytest.mark.parametrize("status", [429, 500])
-async def test_a_failure_is_asked_once(vendor: str, status: int, upstream: Upstream) -> None:
+@pytest.mark.parametrize(
+    "fault", [faults.Status(429), faults.Status(500), faults.Reset()], ids=repr
+)
+async def test_what_fails_is_asked_once(
+    vendor: str, fault: faults.Fault, upstream: Upstream
+) -> None:
     provider = LiteLLMProvider(Transport(NetworkSettings()))
     model = provider.create_model(f"{vendor}/some-model", {"base_url": base_url(vendor, upstream)})
-    upstream.fail(status)
+    upstream.play(fault)
 
-    with pytest.raises(errors.LLMError) as caught:
+    with pytest.raises(errors.LLMError):
         await model.agenerate("Hello!")
 
-    assert status == caught.value.status
-    assert 1 == len(upstream.requests)
+    assert (1, 0) == (len(upstream.requests), upstream.unplayed)
 
 
 @needs_litellm

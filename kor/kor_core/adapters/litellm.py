@@ -156,7 +156,7 @@ class LiteLLMModel(BaseLLMModel):
             api_key=self.config.get("api_key") or _NO_KEY,
             extra_headers=_INSTEAD_OF_THE_HOSTS.get(vendor_of(self.model_name)),
             **arguments,
-            allowed_openai_params=sorted(_NEVER_DROPPED & arguments.keys()),
+            kept=_NEVER_DROPPED & arguments.keys(),
             timeout=self._transport.settings.read_timeout,
             max_retries=0,  # KOR is the only one that retries
             num_retries=0,

@@ -1,6 +1,6 @@
 """The SDK of litellm, imported without its side effects and called past its globals."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from importlib import import_module
 from typing import Any, Final
@@ -44,10 +44,14 @@ class SDK:
             transport.client("httpx"), self._openai.client(transport, endpoint)
         )
 
-    async def complete(self, **arguments: Any) -> Any:
+    async def complete(self, *, kept: Iterable[str] = (), **arguments: Any) -> Any:
         """Call ``acompletion`` without its callbacks, cache, budget and background logging.
 
         They are global to the process, and what they are given holds the key.
+
+        Args:
+            kept: names of arguments that ``drop_params`` must not leave out.
+            **arguments: as ``acompletion`` takes them.
         """
         token = self._internal.set(True)
         try:
@@ -56,10 +60,20 @@ class SDK:
                 cache={"no-cache": True, "no-store": True},
                 # With tools it looks for MCP servers to call, and needs the package mcp to look.
                 _skip_mcp_handler=True,
+                allowed_openai_params=self._unknown(arguments["model"], kept),
                 **arguments,
             )
         finally:
             self._internal.reset(token)
+
+    def _unknown(self, model_name: str, names: Iterable[str]) -> list[str]:
+        """Return the parameters that litellm does not know at a model.
+
+        Those that it knows it translates; allowed besides, they would be sent untranslated too.
+        """
+        vendor, _, model = model_name.partition("/")
+        known = self._litellm.get_supported_openai_params(model, custom_llm_provider=vendor)
+        return sorted(set(names).difference(known or ()))
 
 
 def _internal_call() -> ContextVar[bool]:
