@@ -9,7 +9,7 @@ from kor_core.errors import KernelError, PluginError
 from kor_core.kernel import get_kernel
 from kor_core.llm.base import BaseLLMModel
 from kor_core.llm.echo import EchoModel, EchoProvider
-from kor_core.plugin import KorPlugin, build_catalogue
+from kor_core.plugin import KorPlugin, build_catalogue, plugin_names
 from kor_core.settings import settings_from
 
 
@@ -199,6 +199,45 @@ def test_a_plugin_that_cannot_be_loaded_names_its_entry_point(installed, source,
     assert "wrong" == caught.value.plugin
     assert f"entry point 'wrong = {target}' of kor_test_wrong 1.2" == caught.value.origin
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("target", "hint"),
+    [
+        ("kor_test_slip:MyPlugn", " Did you mean 'MyPlugin'?"),
+        ("kor_test_slip:MyPlugin.Inr", " Did you mean 'Inner'?"),
+        ("kor_test_slip:Zzz", ""),
+        ("kor_test_slp:MyPlugin", ""),
+    ],
+)
+def test_a_misspelt_plugin_is_told_the_nearest_name_of_its_module(installed, target, hint):
+    installed("kor_test_slip", "class MyPlugin:\n    class Inner: pass")
+
+    with pytest.raises(PluginError) as caught:
+        catalogue(modules=[target])
+
+    assert hint in str(caught.value)
+    assert bool(hint) == ("Did you mean" in str(caught.value))
+
+
+def test_plugins_are_named_by_their_ids_and_by_their_entry_points(installed):
+    installed("kor_test_names", GOOD, "a = kor_test_names:One\nb = kor_test_names:Two\n")
+    installed("kor_test_named", GOOD.replace('"one"', '"three"'))
+    modules = {"modules": ["kor_test_named:One"]}
+    ids, points = plugin_names(settings_from({"plugins": modules}))
+    fewer, same = plugin_names(settings_from({"plugins": {**modules, "disabled": ["a", "three"]}}))
+
+    assert {"one", "two", "three"} <= ids
+    assert {"a", "b"} <= points
+    assert ids - {"one"} == fewer
+    assert points == same
+
+
+def test_a_plugin_that_cannot_be_loaded_has_no_name(installed):
+    installed("kor_test_names_wrong", "1/0")
+
+    with pytest.raises(PluginError, match="ZeroDivisionError"):
+        plugin_names(settings_from({"plugins": {"modules": ["kor_test_names_wrong:X"]}}))
 
 
 @pytest.mark.parametrize(
