@@ -192,7 +192,9 @@ class KorInstance(Operations, containers.DynamicContainer):
     def __getattr__(self, name: str) -> Any:
         space = self.__dict__.get("_space")
         if space is None or (name.startswith("__") and name != "__self__"):
-            raise AttributeError(f"{type(self).__name__} has no attribute '{name}'.")
+            # Python itself asks for dunders, and expects to hear no.
+            hint = "" if name.startswith("__") else did_you_mean(name, contents(self))
+            raise AttributeError(f"{type(self).__name__} has no attribute '{name}'.{hint}")
         return _attribute(self, space, name)
 
     def place(self) -> tuple[Space, str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from dependency_injector import providers
 
-from kor_containers import sources
+from kor_containers import ApplicationContainer, sources
 from kor_containers.container import KorContainer
 from kor_containers.definitions import MISSING
 from kor_containers.flights import Flight, take_off
@@ -659,3 +659,16 @@ def test_dependencies_of_a_container_of_containers_are_followed() -> None:
     with app.gateways.word.override("c"):
         assert app.services.words() == ["c"]
     assert app.services.words() is words
+
+
+@pytest.mark.parametrize(("name", "hint"), [("opnai", " Did you mean 'openai'?"), ("zzz", "")])
+def test_a_misspelt_binding_in_the_body_of_a_class_is_told_the_nearest(
+    name: str, hint: str
+) -> None:
+    with pytest.raises(AttributeError) as caught:
+
+        class Mine(KorContainer):
+            kor = providers.Container(ApplicationContainer)
+            answer = providers.Factory(dict[str, Any], model=getattr(kor.llm, name))
+
+    assert f"KorInstance has no attribute '{name}'.{hint}" == str(caught.value)
