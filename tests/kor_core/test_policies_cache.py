@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from kor_core.llm.messages import user
 from kor_core.llm.policies.cache import ResponseCache, request_key
 from kor_core.llm.response import LLMResponse
+from kor_core.redaction import Secret
 
 
 class Clock:
@@ -94,10 +95,19 @@ def test_messages_are_requests():
 
 
 @pytest.mark.parametrize(
-    "request_", [object(), {1: "a"}, {"": 1}, {"f": print}, {"class": Answer}, {1, 2}]
+    "request_", [object(), {1: "a"}, {"": 1}, {"f": print}, {"class": Answer}, {1, 2}, bytearray()]
 )
 def test_what_has_no_canonical_form_has_no_key(request_: object):
     assert request_key(None, "m", request_) is None
+
+
+def test_subclasses_of_plain_types_are_what_they_look_like_and_sets_have_no_order():
+    key = Secret("sk-planted")
+
+    assert request_key(None, "m", {"k": key}) == request_key(None, "m", {"k": "sk-planted"})
+    assert request_key(None, "m", frozenset("ab")) == request_key(None, "m", frozenset("ba"))
+    assert request_key(None, "m", frozenset("ab")) != request_key(None, "m", frozenset("a"))
+    assert request_key(None, "m", MappingProxyType({})) == request_key(None, "m", {})
 
 
 def test_what_holds_itself_has_no_key():
@@ -171,7 +181,7 @@ def test_responses_are_kept_whole():
 
 async def test_an_answer_that_cannot_be_copied_is_given_and_not_kept():
     cache = ResponseCache[LLMResponse](coalesce=True)
-    response = LLMResponse("Hello!", raw=MappingProxyType({}))
+    response = LLMResponse("Hello!", raw={"held": Lock()})
 
     async def call() -> LLMResponse:
         return response

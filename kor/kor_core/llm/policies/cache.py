@@ -4,21 +4,24 @@ import json
 import time
 from base64 import b64encode
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from copy import deepcopy
-from dataclasses import fields, is_dataclass
+from collections.abc import Awaitable, Callable, Hashable
 from decimal import Decimal
 from hashlib import sha256
 from threading import Lock
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 from weakref import WeakValueDictionary
 
 from kor_core.llm.policies.concurrency import Gate
+from kor_core.llm.policies.copying import apart, record_fields
 from kor_core.redaction import is_sequence, is_table
 
 __all__ = ["ResponseCache", "request_key"]
 
 T = TypeVar("T")
+
+# Made once: json.dumps makes an encoder at each call.
+_encode: Final = json.JSONEncoder(sort_keys=True).encode
+_ATOMS: Final[frozenset[Any]] = frozenset({type(None), str, bool, int, float})
 
 
 def request_key(tenant: str | None, model: str, request: object) -> str | None:
@@ -29,7 +32,7 @@ def request_key(tenant: str | None, model: str, request: object) -> str | None:
     Args:
         tenant: whose call it is; what one was told, no other hears.
         model: all that decides who answers: reference, endpoint and fingerprint of the key.
-        request: tables, sequences, texts, numbers, bytes and dataclasses, at any depth.
+        request: tables, sequences, texts, numbers, bytes and frozen dataclasses, at any depth.
 
     >>> request_key(None, "m", {"a": 1, "b": 2}) == request_key(None, "m", {"b": 2, "a": 1})
     True
@@ -39,21 +42,24 @@ def request_key(tenant: str | None, model: str, request: object) -> str | None:
     True
     """
     try:
-        text = json.dumps([tenant, model, _plain(request)], sort_keys=True)
+        text = _encode([tenant, model, _plain(request)])
     except (TypeError, RecursionError):
         return None
     return sha256(text.encode()).hexdigest()
 
 
-def _plain(value: object) -> Any:
+def _plain(value: Any) -> Any:
     """Return it as JSON has it; different values never come out alike."""
-    if value is None or isinstance(value, str | int | float):
+    kind = cast("Hashable", type(value))
+    if kind in _ATOMS:
         return value
-    if is_table(value):
+    if kind is dict or is_table(value):
         return {_name(name): _plain(item) for name, item in value.items()}
-    if is_sequence(value):
+    if kind is tuple or is_sequence(value):
         return [_plain(item) for item in value]
-    return {"": [type(value).__qualname__, _content(value)]}
+    if isinstance(value, str | int | float):
+        return value
+    return {"": [type(value).__qualname__, _content(kind, value)]}
 
 
 def _name(name: object) -> str:
@@ -63,13 +69,16 @@ def _name(name: object) -> str:
     return name
 
 
-def _content(value: object) -> Any:
-    if isinstance(value, bytes):
+def _content(kind: Hashable, value: Any) -> Any:
+    names = record_fields(kind)
+    if names is not None:
+        return [_plain(getattr(value, name)) for name in names]
+    if kind is frozenset:
+        return sorted(map(_encode, map(_plain, value)))
+    if kind is bytes:
         return b64encode(value).decode()
-    if isinstance(value, Decimal):
+    if kind is Decimal:
         return str(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     raise TypeError(f"{type(value).__name__} has no canonical form.")
 
 
@@ -96,7 +105,7 @@ class ResponseCache(Generic[T]):
         ttl: float = 300.0,
         *,
         coalesce: bool = False,
-        copied: Callable[[T], T] = deepcopy,
+        copied: Callable[[T], T] = apart,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._most = most
