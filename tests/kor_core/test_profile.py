@@ -53,7 +53,7 @@ def test_a_profile_is_a_value_frozen_and_picklable() -> None:
     assert PRICED == pickle.loads(pickle.dumps(PRICED))
     assert not hasattr(PRICED, "__dict__")
     with pytest.raises(AttributeError):
-        PRICED.max_output = 1  # type: ignore[misc]  # which is what is refused
+        PRICED.max_output = 1
 
 
 # --- cost ---

@@ -98,8 +98,29 @@ _CHAT: Final[Mapping[str, Kind]] = {
     "verbosity": _TEXT,
 }
 
+# The vendors whose servers speak like OpenAI's (kor_core.adapters.vendors, held to it by a test).
+_COMPATIBLE: Final = (
+    "azure",
+    "cerebras",
+    "deepseek",
+    "fireworks",
+    "gemini",
+    "groq",
+    "llamacpp",
+    "lmstudio",
+    "mistral",
+    "nvidia",
+    "ollama",
+    "openai",
+    "openrouter",
+    "perplexity",
+    "together",
+    "vllm",
+    "xai",
+)
+
 _BY_PROVIDER: Final[Mapping[str, Mapping[str, Kind]]] = {
-    "openai": _CHAT,
+    **dict.fromkeys(_COMPATIBLE, _CHAT),
     "litellm": {**_CHAT, "drop_params": _FLAG, "thinking": _THINKING},
 }
 
