@@ -39,8 +39,9 @@ def spellings_of(config: Mapping[str, Any]) -> frozenset[Secret]:
 def spellings_in_urls(urls: Iterable[str]) -> frozenset[Secret]:
     """Return every text that would give away the credentials in URLs.
 
-    >>> sorted(map(str, spellings_in_urls(["http://kor:planted@proxy:3128"])))
-    ['a29yOnBsYW50ZWQ=', 'planted']
+    >>> found = spellings_in_urls(["http://kor:planted@proxy:3128"])
+    >>> "planted" in found, "a29yOnBsYW50ZWQ=" in found  # as the header of the proxy has it
+    (True, True)
     """
     return _escaped(part for url in urls for part in _in_url(url))
 

@@ -432,7 +432,7 @@ class UnspeakableError(Exception):
 class UntouchableError(Exception):
     """One whose arguments cannot be replaced."""
 
-    args = property(lambda _: (KEY,))  # type: ignore[assignment]  # as an SDK might
+    args = property(lambda _: (KEY,))  # as an SDK might have them
 
 
 def circling() -> Exception:

@@ -211,6 +211,16 @@ def test_a_key_given_to_a_call_shows_in_no_frame_of_the_provider(
     assert IN_CALL not in everything_about(caught.value)
 
 
+def test_a_key_given_to_a_call_is_masked_where_the_server_repeats_it(upstream: Upstream) -> None:
+    upstream.fail(401, message=f"No: {IN_CALL}")
+    model = made(OpenAIProvider, "gpt-4", upstream.openai_url)
+
+    error = failure_of(model, extra={"gateway": {"api_key": IN_CALL}})
+
+    assert "No: **********" in str(error)
+    assert IN_CALL not in str(vars(error.__cause__))
+
+
 def test_an_id_of_a_request_is_short_and_plain() -> None:
     head = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\nx-request-id: a\xff\xfe" + b"b" * 300
     with answering(head + b"\r\n\r\n") as url:
@@ -221,6 +231,7 @@ def test_an_id_of_a_request_is_short_and_plain() -> None:
 
 
 GARBLED = {
+    "headers": b"HTTP/1.1 200 OK\r\n%b\r\n" % (b"X: %b\r\n" % KEY.encode() * 10_000),
     "status line": KEY.encode() + b"\r\n\r\n",
     "chunk size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + KEY.encode() + b"\r\n",
     "header": b"HTTP/1.1 200 OK\r\nX: " + KEY.encode() * 900 + b"\r\n\r\n",

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
@@ -69,6 +69,12 @@ class Caller:
         headers: Mapping[str, str] = config.get("extra_headers") or {}
         query: Mapping[str, Any] = config.get("extra_query") or {}
         return cls(provider, model, spellings_of(config), headers, query)
+
+    def hiding(self, settings: Mapping[str, Any]) -> "Caller":
+        """Return the caller of one call, whose own settings may hold keys too."""
+        if not settings:
+            return self
+        return replace(self, secrets=self.secrets | spellings_of(Config(settings)))
 
     def __repr__(self) -> str:
         return f"<Caller {self.provider}:{self.model}>"
@@ -205,7 +211,7 @@ class Caller:
             status=exchange.status,
             retryable=verdict.retryable,
             retry_after=retry_after,
-            request_id=self._request_id(exchange),
+            request_id=self.request_id(exchange),
         )
 
     def _signed(self, error: KorError, exchange: Exchange) -> KorError:
@@ -214,10 +220,11 @@ class Caller:
         if isinstance(error, LLMError):
             error.provider, error.model = self.provider, self.model
             error.status = exchange.status
-            error.request_id = self._request_id(exchange)
+            error.request_id = self.request_id(exchange)
         return error
 
-    def _request_id(self, exchange: Exchange) -> str | None:
+    def request_id(self, exchange: Exchange) -> str | None:
+        """Return the vendor's id of the latest request, fit to show."""
         found = request_id_of(exchange.headers) or ""
         return plain(redact(found, self._hidden(exchange))) or None
 

@@ -46,7 +46,7 @@ class Unpacking:
     Raises:
         UnusableBodyError: it is packed in a way nobody asked for.
 
-    >>> unpacking = Unpacking("deflate", limit=10)
+    >>> unpacking = Unpacking("deflate", limit=20)
     >>> unpacking.fed(zlib.compress(b"Hello!")), unpacking.finish()
     (b'Hello!', None)
     """

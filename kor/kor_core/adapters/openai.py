@@ -145,7 +145,7 @@ class OpenAIModel(BaseLLMModel):
         async def call(sdk: SDK) -> str:
             return text_of(await self._post(sdk, "/chat/completions", body))
 
-        return await self._caller.attempt(call, timeout, lambda: load("openai", SDK))
+        return await self._caller.hiding(extra).attempt(call, timeout, lambda: load("openai", SDK))
 
     async def _post(self, sdk: "SDK", path: str, body: dict[str, Any]) -> Mapping[str, Any]:
         """Send a request as the SDK builds it, and parse the answer ourselves.
