@@ -201,3 +201,26 @@ def test_a_file_that_holds_no_certificate_is_wrong_with_its_line(
 
     assert 2 == code
     assert f"config.toml:3: network.{name}: The " in out
+
+
+def test_a_missing_key_points_to_the_line_that_asked_for_the_model(
+    capsys: pytest.CaptureFixture[str],
+):
+    Path("config.toml").write_text(
+        '# first\n[llm.purposes.coding]\nprovider = "openai"\nmodel = "gpt-4o"\n'
+    )
+    code, out, _ = checked(capsys)
+
+    assert 2 == code
+    assert "OPENAI_API_KEY" in out
+    assert f"It was asked for by [llm.purposes.coding] in {Path.cwd() / 'config.toml'}:2" in out
+
+
+def test_a_missing_key_points_to_the_variable_that_asked_for_the_model(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("KOR_LLM__PURPOSES__CODING__MODEL", "openai:gpt-4o")
+    code, out, _ = checked(capsys)
+
+    assert 2 == code
+    assert "asked for by [llm.purposes.coding] in KOR_LLM__PURPOSES__CODING__MODEL" in out

@@ -255,12 +255,13 @@ def test_an_empty_model_says_where(place: Place):
     assert place.problem() == Problem("Must not be empty.", f"{path}:3", "llm.default.model")
 
 
-def test_an_unknown_provider_says_where_and_which_is_near(place: Place):
-    path = place.write("config.toml", "[llm.purposes.x]\nprovider = 'opnai'\nmodel = 'm'")
+@pytest.mark.parametrize("table", ["default", "purposes.x"])
+def test_an_unknown_provider_says_where_and_which_is_near(place: Place, table: str):
+    path = place.write("config.toml", f"[llm.{table}]\nprovider = 'opnai'\nmodel = 'm'")
     (found,) = place.load().problems_with_providers(["openai"])
 
     assert found.origin == f"{path}:2"
-    assert found.key == "llm.purposes.x.provider"
+    assert found.key == f"llm.{table}.provider"
     assert found.suggestion == "openai"
 
 
