@@ -5,14 +5,14 @@ a default.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
 from kor_core.llm import emulation
 from kor_core.llm.embedding import as_texts, in_batches, joined, matching
-from kor_core.llm.generation import GenerationSettings
+from kor_core.llm.generation import GenerationSettings, Settable
 from kor_core.llm.messages import Messages
 from kor_core.llm.profile import UNKNOWN, ModelProfile
 from kor_core.llm.request import ChatRequest
@@ -24,7 +24,6 @@ from kor_core.llm.tools import Toolable
 __all__ = ["BaseLLMModel", "BaseLLMProvider", "Credentials"]
 
 S = TypeVar("S")
-Given = GenerationSettings | Mapping[str, Any] | None
 
 
 class BaseLLMModel(ABC):
@@ -85,7 +84,7 @@ class BaseLLMModel(ABC):
         messages: Messages,
         *,
         tools: Iterable[Toolable] = (),
-        settings: Given = None,
+        settings: Settable = None,
         schema: Any = None,
         strict: bool = False,
     ) -> LLMResponse:
@@ -121,7 +120,7 @@ class BaseLLMModel(ABC):
         return await emulation.answered(request, self._chat, native=native)
 
     def astream(
-        self, messages: Messages, *, tools: Iterable[Toolable] = (), settings: Given = None
+        self, messages: Messages, *, tools: Iterable[Toolable] = (), settings: Settable = None
     ) -> ChatStream:
         """Answer a conversation piece by piece.
 
@@ -142,7 +141,12 @@ class BaseLLMModel(ABC):
         return ChatStream(self._stream(request))
 
     async def aparse(
-        self, messages: Messages, schema: type[S], *, settings: Given = None, strict: bool = False
+        self,
+        messages: Messages,
+        schema: type[S],
+        *,
+        settings: Settable = None,
+        strict: bool = False,
     ) -> S:
         """Answer with an instance of a pydantic model, dataclass or TypedDict.
 
@@ -159,7 +163,7 @@ class BaseLLMModel(ABC):
         parsed: S = response.parsed
         return parsed
 
-    async def aembed(self, texts: str | Sequence[str], *, settings: Given = None) -> Embeddings:
+    async def aembed(self, texts: str | Sequence[str], *, settings: Settable = None) -> Embeddings:
         """Make vectors of texts.
 
         Args:
@@ -193,7 +197,7 @@ class BaseLLMModel(ABC):
         messages: Messages,
         *,
         tools: Iterable[Toolable] = (),
-        settings: Given = None,
+        settings: Settable = None,
         schema: Any = None,
         strict: bool = False,
     ) -> LLMResponse:
@@ -203,18 +207,23 @@ class BaseLLMModel(ABC):
         )
 
     def stream(
-        self, messages: Messages, *, tools: Iterable[Toolable] = (), settings: Given = None
+        self, messages: Messages, *, tools: Iterable[Toolable] = (), settings: Settable = None
     ) -> SyncStream:
         """Answer piece by piece from sync code: ``for delta in model.stream("Hello!"):``."""
         return SyncStream(self.astream(messages, tools=tools, settings=settings))
 
     def parse(
-        self, messages: Messages, schema: type[S], *, settings: Given = None, strict: bool = False
+        self,
+        messages: Messages,
+        schema: type[S],
+        *,
+        settings: Settable = None,
+        strict: bool = False,
     ) -> S:
         """Answer with an instance of a class from sync code; see :meth:`aparse`."""
         return run(self.aparse(messages, schema, settings=settings, strict=strict))
 
-    def embed(self, texts: str | Sequence[str], *, settings: Given = None) -> Embeddings:
+    def embed(self, texts: str | Sequence[str], *, settings: Settable = None) -> Embeddings:
         """Make vectors of texts from sync code; see :meth:`aembed`."""
         return run(self.aembed(texts, settings=settings))
 
@@ -244,18 +253,17 @@ class BaseLLMModel(ABC):
 @lru_cache(maxsize=256)
 def _profile_of(kind: type[BaseLLMModel]) -> ModelProfile:
     """Return what a class can do, by the hooks that it overrides."""
-    hooks = {"streaming": "_stream", "embeddings": "_embed"}
-    own = {name for name, hook in hooks.items() if _overrides(kind, hook)}
-    lacking = hooks.keys() - own
-    if not _overrides(kind, "_chat"):
+    methods = {"streaming": ("_stream", "astream"), "embeddings": ("_embed", "aembed")}
+    brought = {name for name, ways in methods.items() if _overrides(kind, *ways)}
+    own, lacking = kind.capabilities | brought, methods.keys() - brought
+    if not _overrides(kind, "_chat", "achat"):
         lacking |= {"tools", "vision", "json_schema"}
-    return ModelProfile(
-        supported=kind.capabilities | own, unsupported=frozenset(lacking - kind.capabilities)
-    )
+    return ModelProfile(supported=own, unsupported=frozenset(lacking - own))
 
 
-def _overrides(kind: type[BaseLLMModel], hook: str) -> bool:
-    return getattr(kind, hook) is not getattr(BaseLLMModel, hook)
+def _overrides(kind: type[BaseLLMModel], *methods: str) -> bool:
+    """Say whether a class brings one of these itself."""
+    return any(getattr(kind, name) is not getattr(BaseLLMModel, name) for name in methods)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,11 @@
 import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any, Final, Protocol
 
 from kor_core.errors import CapabilityNotSupportedError
+from kor_core.llm.deadline import too_late, within
 from kor_core.llm.generation import GenerationSettings
 from kor_core.llm.profile import ModelProfile
 from kor_core.llm.request import ChatRequest
@@ -27,6 +29,8 @@ __all__ = [
 
 class Generating(Protocol):
     """What is needed of a model here."""
+
+    model_name: str
 
     def agenerate(self, prompt: str, **kwargs: Any) -> Awaitable[str]:
         """Answer one prompt."""
@@ -72,8 +76,13 @@ async def chat(model: Generating, request: ChatRequest) -> LLMResponse:
     taken = taken_by(model.agenerate, settings)
     if len(taken) < len(settings):
         emulated.add("settings")
-    async with asyncio.timeout(request.settings.timeout):
-        text = await model.agenerate(as_prompt(request.messages), **taken)
+    prompt, seconds = as_prompt(request.messages), request.settings.timeout
+    if seconds is None:
+        text = await model.agenerate(prompt, **taken)
+    else:
+        late = partial(too_late, seconds, model=model.model_name)
+        async with within(asyncio.timeout(seconds), late):
+            text = await model.agenerate(prompt, **taken)
     return LLMResponse(text, emulated=frozenset(emulated))
 
 
@@ -138,4 +147,6 @@ async def answered(
             schema, request.messages, lambda messages: ask(plain.of_messages(messages))
         )
     response = await ask(request)
+    if response.tool_calls:  # the answer comes after their results
+        return response
     return response.with_parsed(schema.parsed(response.text))

@@ -7,11 +7,11 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from kor_core.errors import ConfigurationError, Problem
-from kor_core.redaction import Config
+from kor_core.redaction import Config, is_table
 from kor_core.settings import ModelSettings
 from kor_core.suggestions import listed, nearest
 
-__all__ = ["GENERATION", "UNSET", "GenerationSettings", "checked_timeout"]
+__all__ = ["GENERATION", "UNSET", "GenerationSettings", "Settable", "checked_timeout"]
 
 # What a call or a [llm.…] table may set beside the model.
 GENERATION: Final = ("temperature", "max_tokens", "top_p", "stop", "seed", "timeout")
@@ -46,6 +46,9 @@ class GenerationSettings:
     extra: Mapping[str, Any] = field(default_factory=Config)
 
     def __post_init__(self) -> None:
+        if not is_table(self.extra):
+            words = f"extra is a table, such as {{'top_k': 4}}, not {type(self.extra).__name__}."
+            raise ConfigurationError([Problem(words)])
         # Config: it may hold a key, and reprs and tracebacks show this object.
         object.__setattr__(self, "extra", Config(self.extra))
         checked_timeout(self.timeout)
@@ -85,6 +88,9 @@ class GenerationSettings:
         """Return the same for a single attempt; the deadline is kept for all of them."""
         return self if self.timeout is None else replace(self, timeout=None)
 
+
+# What is accepted in place of settings.
+Settable = GenerationSettings | Mapping[str, Any] | None
 
 _NAMES: Final = (*GENERATION, "extra")
 

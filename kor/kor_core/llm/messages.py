@@ -41,6 +41,9 @@ _ROLES: Final[Mapping[str, Role]] = {
 }
 
 
+_SPEAKERS: Final = frozenset(_ROLES.values())
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     """A text."""
@@ -154,6 +157,14 @@ class Message:
     role: Role
     parts: tuple[Part, ...]
 
+    def __post_init__(self) -> None:
+        # Users pass anything: a text in place of the parts would be as many parts as letters.
+        if type(self.parts) is not tuple or self.role not in _SPEAKERS:
+            raise TypeError(
+                f"A message is made of a role and a tuple of parts, not of {self.role!r:.40} and "
+                f"{self.parts!r:.40}. Write user('…'), system('…') or assistant('…')."
+            )
+
     @property
     def text(self) -> str:
         """Its texts, joined."""
@@ -221,7 +232,11 @@ def _worded(content: object) -> str:
 
 
 def _part(part: str | Part) -> Part:
-    return Text(part) if isinstance(part, str) else part
+    if isinstance(part, str):
+        return Text(part)
+    if isinstance(part, Text | Image | ToolCall | ToolResult):  # pyright: ignore[reportUnnecessaryIsInstance]  # users pass anything
+        return part
+    raise TypeError(f"A part of a message is a text or an Image, not {type(part).__name__}.")
 
 
 # --- what is accepted in place of messages --------------------------------------------------
@@ -304,7 +319,7 @@ def _part_from(part: Any) -> Part:
     kind: Any = part.get("type") if is_table(part) else None
     if kind in {"text", "input_text", "output_text"}:
         return Text(_text_at(part, "text"))
-    if kind == "image_url":
+    if kind in {"image_url", "input_image"}:
         image: Any = part.get("image_url")
         if isinstance(image, str):
             return Image(image)
@@ -318,8 +333,17 @@ def _call_from(call: Mapping[str, Any] | ToolCall) -> ToolCall:
     function = call.get("function")
     name = _text_at(function, "name")
     arguments = cast("Mapping[str, Any]", function).get("arguments") or "{}"
-    table = json.loads(arguments) if isinstance(arguments, str) else dict(arguments)
-    return ToolCall(str(call.get("id", "")), name, table)
+    table = _loaded(arguments) if isinstance(arguments, str) else arguments
+    if not is_table(table):
+        raise ValueError(f"The arguments of the call of '{name}' are no JSON object.")
+    return ToolCall(str(call.get("id", "")), name, dict(table))
+
+
+def _loaded(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _text_at(table: Any, name: str) -> str:

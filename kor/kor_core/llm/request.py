@@ -58,10 +58,23 @@ class ChatRequest:
     def needs(self) -> frozenset[str]:
         """The capabilities that a model must have to answer it."""
         asked = {
-            "tools": bool(self.tools) or any(each.tool_results for each in self.messages),
+            "tools": bool(self.tools)
+            or any(each.tool_calls or each.tool_results for each in self.messages),
             "vision": any(each.images for each in self.messages),
         }
         return frozenset(name for name, needed in asked.items() if needed)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts of the messages, for estimating how long they are."""
+        return tuple(each.text for each in self.messages)
+
+    @property
+    def canonical(self) -> tuple[Any, ...]:
+        """What decides the answer, as data: equal for equal requests."""
+        tools = [(each.name, each.description, each.parameters) for each in self.tools]
+        schema = None if self.schema is None else self.schema.json_schema
+        return self.messages, tools, self.settings, schema
 
     @property
     def without_schema(self) -> "ChatRequest":

@@ -175,7 +175,7 @@ class ChatStream:
         except StopAsyncIteration:
             self._end()
             raise
-        except (StreamInterruptedError, LLMTimeoutError):
+        except (StreamInterruptedError, LLMTimeoutError, InvalidToolCallError):
             raise
         except LLMError as error:
             if not self._answer.began:
@@ -192,12 +192,14 @@ class ChatStream:
 
     def _interrupted(self, why: str, error: LLMError | None = None) -> StreamInterruptedError:
         facts = ("provider", "model", "status", "request_id", "retry_after")
-        return StreamInterruptedError(
+        interrupted = StreamInterruptedError(
             f"The stream was interrupted: {why} `partial` holds the text so far; ask again for "
             "the whole.",
             partial=self._answer.text,
             **({name: getattr(error, name) for name in facts} if error else {}),
         )
+        interrupted.attempts = error.attempts if error else ()
+        return interrupted
 
     async def aclose(self) -> None:
         """End the stream, and the connection with it."""

@@ -45,9 +45,10 @@ class Schema:
         """
         try:
             return wanted if isinstance(wanted, Schema) else _schema_of(wanted)
-        except PydanticUserError as error:
+        # Names that are not defined, and what is no type at all, are no errors of pydantic's own.
+        except (PydanticUserError, NameError, TypeError) as error:
             raise TypeError(
-                f"{wanted!r} makes no schema: {error}. Give a pydantic model, a dataclass or a "
+                f"{wanted!r:.80} makes no schema: {error}. Give a pydantic model, a dataclass or a "
                 "TypedDict."
             ) from error
 
@@ -129,6 +130,8 @@ async def with_one_repair(
 
 
 def _fitting(response: LLMResponse, schema: Schema) -> LLMResponse:
+    if response.tool_calls:  # the answer comes after their results
+        return replace(response, emulated=response.emulated | {"schema"})
     parsed = schema.parsed(response.text)
     return replace(response, parsed=parsed, emulated=response.emulated | {"schema"})
 

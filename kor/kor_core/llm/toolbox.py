@@ -3,13 +3,15 @@
 import asyncio
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from kor_core.errors import ToolError, ToolRoundsExceededError
 from kor_core.llm.base import BaseLLMModel
-from kor_core.llm.generation import GenerationSettings
+from kor_core.llm.deadline import too_late, within
+from kor_core.llm.generation import GenerationSettings, Settable
 from kor_core.llm.messages import Message, Messages, ToolCall, as_messages, tool_result
 from kor_core.llm.response import LLMResponse
 from kor_core.llm.tools import Tool, Toolable, as_tools
@@ -35,7 +37,7 @@ async def run_tools(
     tools: Iterable[Toolable],
     max_rounds: int = 10,
     *,
-    settings: GenerationSettings | Mapping[str, Any] | None = None,
+    settings: Settable = None,
 ) -> ToolRun:
     """Ask a model, call the tools that it wants, tell it the results, until it answers.
 
@@ -52,6 +54,7 @@ async def run_tools(
 
     Raises:
         ToolRoundsExceededError: the model still wants tools after the last round.
+        LLMTimeoutError: the deadline of the loop passed.
         LLMError: a call failed.
 
     >>> from kor_core.llm.response import LLMResponse
@@ -69,7 +72,7 @@ async def run_tools(
     once = chosen.without_timeout()
     said = as_messages(messages)
     responses: list[LLMResponse] = []
-    async with asyncio.timeout(chosen.timeout):
+    async with _deadline(chosen.timeout, model.model_name):
         for _ in range(max_rounds + 1):
             response = await model.achat(said, tools=toolbox, settings=once)
             responses.append(response)
@@ -84,6 +87,12 @@ async def run_tools(
         rounds=max_rounds,
         model=model.model_name,
     )
+
+
+def _deadline(seconds: float | None, model: str) -> AbstractAsyncContextManager[None]:
+    if seconds is None:
+        return nullcontext()
+    return within(asyncio.timeout(seconds), partial(too_late, seconds, model=model))
 
 
 def _run(responses: Sequence[LLMResponse], said: tuple[Message, ...]) -> ToolRun:

@@ -1,11 +1,12 @@
 """Tools that a model may call, made of plain typed functions."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, get_type_hints
+from functools import partial
+from typing import Any, Final, TypeGuard, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 
 from kor_core.errors import ToolError
@@ -74,7 +75,11 @@ class Tool:
             checked = self._arguments.model_validate(dict(arguments))
         except ValidationError as error:
             raise ToolError(_told(self.name, error)) from None
-        return {name: getattr(checked, name) for name in checked.model_fields_set}
+        return {
+            str(field.alias): getattr(checked, name)
+            for name, field in type(checked).model_fields.items()
+            if name in checked.model_fields_set
+        }
 
 
 Toolable = Tool | Callable[..., Any] | Mapping[str, Any]
@@ -112,36 +117,76 @@ def _from_dict(given: Mapping[str, Any]) -> Tool:
 
 
 def _from_function(function: Callable[..., Any]) -> Tool:
-    name = getattr(function, "__name__", type(function).__name__)
-    arguments = _arguments_of(function, name)
+    described = _described(function)
+    name: str = getattr(described, "__name__", type(function).__name__)
+    name = type(function).__name__ if name == "__call__" else name
+    arguments = _arguments_of(function, described, name)
     schema = arguments.model_json_schema()
     schema.pop("title", None)
-    for described in schema.get("properties", {}).values():
-        described.pop("title", None)
-    return Tool(name, inspect.getdoc(function) or "", schema, function, arguments)
+    for each in schema.get("properties", {}).values():
+        each.pop("title", None)
+    return Tool(name, _words_of(function, described), schema, function, arguments)
 
 
-def _arguments_of(function: Callable[..., Any], name: str) -> type[BaseModel]:
+def _words_of(function: Callable[..., Any], described: Callable[..., Any]) -> str:
+    """Return the docstring; an object that can be called may have it at its class."""
+    is_object = described is type(function).__call__
+    own = described.__doc__ if is_object else inspect.getdoc(described)
+    return inspect.cleandoc(own or (function.__doc__ if is_object else "") or "")
+
+
+def _described(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that has the name, the words and the types."""
+    if _is_partial(function):
+        return _described(function.func)
+    if inspect.isroutine(function) or inspect.isclass(function):
+        return function
+    return type(function).__call__
+
+
+def _is_partial(function: Callable[..., Any]) -> TypeGuard["partial[Any]"]:
+    return isinstance(function, partial)
+
+
+def _arguments_of(
+    function: Callable[..., Any], described: Callable[..., Any], name: str
+) -> type[BaseModel]:
     """Make the pydantic model of a function's parameters."""
-    hints = get_type_hints(function, include_extras=True)
-    fields: dict[str, Any] = {}
-    for each in inspect.signature(function).parameters.values():
-        if each.kind not in {each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY}:
-            raise TypeError(
-                f"The parameter '{each.name}' of {name}() cannot be given by name. "
-                "A tool's parameters are named ones."
-            )
-        default = ... if each.default is each.empty else each.default
-        fields[each.name] = (hints.get(each.name, Any), default)
-    config = ConfigDict(extra="forbid", arbitrary_types_allowed=False, protected_namespaces=())
     try:
-        model: type[BaseModel] = create_model(name, __config__=config, **fields)
+        hints = get_type_hints(described, include_extras=True)
+        fields: dict[str, Any] = {
+            # Not under its own name, which may be one that pydantic's models use themselves.
+            f"parameter_{index}": (hints.get(each.name, Any), _field(each, name))
+            for index, each in enumerate(_parameters(function))
+        }
+        model: type[BaseModel] = create_model(name, __config__=_STRICT, **fields)
         model.model_json_schema()
-    except (NameError, PydanticUserError) as error:
+    except (NameError, ValueError, PydanticUserError) as error:
         raise TypeError(
-            f"{name}() makes no tool, because a parameter cannot be described in JSON: {error}"
+            f"{name}() makes no tool, because its parameters cannot be described in JSON: {error}"
         ) from error
     return model
+
+
+_STRICT: Final = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+def _parameters(function: Callable[..., Any]) -> Iterator[inspect.Parameter]:
+    """Yield the parameters, without those that a partial has set by name."""
+    hidden: Mapping[str, Any] = function.keywords if _is_partial(function) else {}
+    for each in inspect.signature(function).parameters.values():
+        if each.name not in hidden:
+            yield each
+
+
+def _field(parameter: inspect.Parameter, function: str) -> Any:
+    if parameter.kind not in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}:
+        raise TypeError(
+            f"The parameter '{parameter.name}' of {function}() cannot be given by name. "
+            "A tool's parameters are named ones."
+        )
+    default = ... if parameter.default is parameter.empty else parameter.default
+    return Field(default, alias=parameter.name)
 
 
 def _told(name: str, error: ValidationError) -> str:
