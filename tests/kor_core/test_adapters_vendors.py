@@ -69,7 +69,7 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     connect = socket.socket.connect
 
     def noting(self: socket.socket, address: Any) -> None:
-        if isinstance(address, tuple):
+        if self.family == socket.AF_INET:
             ports.append(address[1])
         connect(self, address)
 
