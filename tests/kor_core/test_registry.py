@@ -432,7 +432,7 @@ async def test_an_answer_that_is_no_text_is_a_typed_error():
     async def nothing(_):
         return None
 
-    with pytest.raises(ProviderError, match="returned NoneType, not a text"):
+    with pytest.raises(ProviderError, match="returned NoneType"):
         await model_that(nothing).agenerate("x")
 
 
@@ -571,27 +571,6 @@ def test_a_misspelt_provider_is_found_before_it_is_asked_for():
         registry_of(settings={"llm": llm}).check()
 
     assert "llm.default.provider" == caught.value.problems[0].key
-
-
-def test_shared_state_is_refused_while_there_is_none():
-    registry = registry_of(settings={"state": {"url": "redis://localhost"}})
-
-    with pytest.raises(ConfigurationError, match="leave it out") as caught:
-        registry.check()
-
-    assert "state.url" == caught.value.problems[0].key
-
-
-def test_what_this_version_does_not_do_is_refused_not_ignored():
-    default = {"provider": "echo", "model": "m", "strategy": "cheapest", "needs": ["tools"]}
-
-    with pytest.raises(ConfigurationError) as caught:
-        registry_of(settings={"llm": {"default": default}}).get_model()
-
-    assert {"llm.default.strategy", "llm.default.needs"} == {p.key for p in caught.value.problems}
-
-
-# --- nothing configured ---
 
 
 def test_the_offline_notice_is_said_once_on_stderr(monkeypatch, capsys):

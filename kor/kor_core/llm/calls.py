@@ -1,108 +1,239 @@
-"""One call over its candidates: their order, one deadline, and a record of every attempt."""
+"""One call of a user over its candidates: whom to ask, how often, until when."""
 
 import asyncio
+import logging
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from time import perf_counter
-from typing import Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from kor_core.errors import (
     AllModelsFailedError,
-    BadRequestError,
-    BudgetExceededError,
     CapabilityNotSupportedError,
-    ConfigurationError,
-    ContentFilterError,
+    KorError,
     LLMError,
     LLMTimeoutError,
-    RealCallsBlockedError,
 )
-from kor_core.llm.response import Attempt, Delta, Embeddings, LLMResponse
+from kor_core.llm.attempt import Request
+from kor_core.llm.events import CallEvent, EventName, Kind, unobserved
+from kor_core.llm.pipeline import Policies
+from kor_core.llm.policies.bounds import Planned
+from kor_core.llm.policies.ledger import Ledger
+from kor_core.llm.policies.reactions import Next, reaction_to
+from kor_core.llm.response import Delta, LLMResponse, Usage
+from kor_core.llm.selection import open_error
 from kor_core.llm.target import Target
 
-__all__ = ["Call"]
+__all__ = ["Call", "Plan"]
 
-T = TypeVar("T", str, LLMResponse, Embeddings)
+T = TypeVar("T")
 
-# The next candidate is not asked after these: it would be as wrong, as unwanted or as blocked.
-_FINAL: Final = (
-    BadRequestError,
-    BudgetExceededError,
-    ConfigurationError,
-    ContentFilterError,
-    RealCallsBlockedError,
-)
+_log: Final = logging.getLogger(__name__)
+
+
+class Plan(NamedTuple):
+    """What a call is about.
+
+    Args:
+        kind: what is asked for.
+        targets: the candidates that qualify, in the order in which they are asked.
+        rejected: why the others do not.
+        tokens: how many the request may take, answer included.
+        max_tokens: how many of them are the answer's.
+        tenant: whose call it is; None for the application's.
+        purpose: what it is for; None where the model was asked for by reference.
+    """
+
+    kind: Kind
+    targets: Sequence[Target]
+    rejected: Sequence[LLMError] = ()
+    tokens: int = 0
+    max_tokens: int = 0
+    tenant: str | None = None
+    purpose: str | None = None
 
 
 class Call:
-    """One call of a user: its candidates, its deadline and its attempts so far.
+    """One call.
 
     Args:
-        targets: the candidates in the order in which they are asked; at least one.
+        plan: what it is about.
+        policies: what surrounds it.
         seconds: the deadline of all attempts together, or None.
     """
 
-    def __init__(self, targets: Sequence[Target], seconds: float | None) -> None:
-        self._targets = targets
+    def __init__(self, plan: Plan, policies: Policies, seconds: float | None) -> None:
+        self.policies = policies
+        self.ledger = Ledger(policies.sink)
+        self._plan = plan
         self._seconds = seconds
         self._ends = None if seconds is None else asyncio.get_running_loop().time() + seconds
-        self.attempts: list[Attempt] = []
+        self._left = deque(plan.targets)
+        self._tries = 0
+        self._wait = 0.0
+        self._failed: LLMError | None = None
+        self._errors: list[LLMError] = []
 
     async def answer(self, ask: Callable[[Target], Awaitable[T]]) -> T:
-        """Return the first answer; where a candidate fails, the next one is asked.
+        """Return the first answer.
 
         Raises:
             LLMError: the one candidate's error.
-            AllModelsFailedError: several were asked and failed.
+            AllModelsFailedError: there were several, and none answered.
         """
-        errors: list[LLMError] = []
-        async with self._deadline():
-            for target in self._targets:
-                try:
-                    with self._recorded(target) as record:
-                        return record(await ask(target))
-                except LLMError as error:
-                    errors.append(error)
-                    if isinstance(error, _FINAL):
-                        break
-        raise self._failure(errors)
+        with self._traced() as trace:
+            async with self._deadline():
+                while True:
+                    request = await self._next()
+                    async with request:
+                        answer = request.answered(await ask(request.target))
+                        trace(answer)
+                        return answer
 
     async def deltas(
         self, open_stream: Callable[[Target], AsyncGenerator[Delta | LLMResponse]]
     ) -> AsyncGenerator[Delta]:
         """Give the deltas of the first candidate that begins to answer.
 
-        Once a delta was given, no other candidate is asked: the reader has it already.
+        Once a delta was given, nobody else is asked: the reader has it already.
 
         Raises:
             LLMError: as for :meth:`answer`.
             StreamInterruptedError: the stream was cut after its first delta.
         """
-        errors: list[LLMError] = []
-        for target in self._targets:
-            began = False
-            stream = open_stream(target)
-            try:
-                with self._recorded(target) as record:
-                    while True:
+        last: Delta | None = None
+        with self._traced() as trace:
+            while last is None:
+                async with self._deadline():
+                    request = await self._next()
+                async with request, aclosing(open_stream(request.target)) as stream:
+                    while last is None:
                         async with self._deadline():
                             each = await anext(stream)
                         if isinstance(each, LLMResponse):
-                            yield _last_delta(record(each))
-                            return
-                        began = True
-                        yield each
-            except LLMError as error:
-                if began:
-                    raise self._with_attempts(error) from error.__cause__
-                errors.append(error)
-                if isinstance(error, _FINAL):
-                    break
-            finally:
-                await stream.aclose()
-        raise self._failure(errors)
+                            trace(request.answered(each))
+                            last = _last_delta(each)
+                        else:
+                            request.began()
+                            yield each
+        # Out here: a reader who goes with the last delta in hand has cancelled nothing.
+        yield last
+
+    def finished(self, response: LLMResponse) -> LLMResponse:
+        """Return a streamed answer with the record and the cost of the call."""
+        last = self.ledger.attempts[-1]
+        return replace(response, cost=last.cost, attempts=self.ledger.attempts)
+
+    # --- whom to ask next --------------------------------------------------------------------
+
+    async def _next(self) -> Request:
+        """Return the next request, once it may be made.
+
+        Raises:
+            LLMError: nobody is left to ask.
+        """
+        while self._left:
+            if self._wait:
+                await asyncio.sleep(self._wait)
+            request = await self._admitted(self._left[0])
+            if request is not None:
+                self._tries += 1
+                return request
+            self._left.popleft()
+            self._start_anew()
+        raise self._failure()
+
+    async def _admitted(self, target: Target) -> Request | None:
+        guard = self.policies.breakers.admit(target.circuit)
+        if guard is None:
+            state = self.policies.breakers.state(target.circuit)
+            self._errors.append(self._failed or open_error(target.reference, state))
+            return None
+        meter = self.policies.meter
+        try:
+            reservation = await meter.reserve(self._planned(target)) if meter else None
+        except LLMError as error:
+            guard.released()
+            self._errors.append(error)
+            return None
+        except BaseException:
+            guard.released()
+            raise
+        place = self.policies.concurrency.place(target.gates, self._plan.tenant)
+        return Request(self, target, guard, reservation, place)
+
+    def _planned(self, target: Target) -> Planned:
+        plan = self._plan
+        provider, model = target.reference
+        usage = Usage(plan.tokens - plan.max_tokens, plan.max_tokens)
+        cost: Decimal | None = target.known().cost(usage)
+        return Planned(
+            provider, model, plan.tokens, cost, plan.tenant, plan.purpose, target.account
+        )
+
+    def goes_on(self, target: Target, error: LLMError) -> bool:
+        """Take in a failure, and decide who is asked next; False once the time is up."""
+        if self.too_late() is not None:
+            return False
+        breakers = self.policies.breakers
+        wait = self.policies.retrier.wait_before(error, self._tries, self._remaining)
+        if wait is not None and breakers.would_admit(target.circuit, wait):
+            self._wait, self._failed = wait, error
+            return True
+        self._errors.append(error)
+        self._left.popleft()
+        self._start_anew()
+        self._leave_out(target, error)
+        return True
+
+    def _start_anew(self) -> None:
+        self._tries, self._wait, self._failed = 0, 0.0, None
+
+    def _leave_out(self, target: Target, error: LLMError) -> None:
+        """Leave out those who need not be asked after an error."""
+        then = reaction_to(error).then
+        opted_in = then is Next.OPTED_IN and self.policies.content_filter_fallback
+        if then is Next.NONE or (then is Next.OPTED_IN and not opted_in):
+            self._left.clear()
+        elif then is Next.LARGER:
+            self._left = deque(each for each in self._left if each.may_hold_more_than(target))
+
+    def _failure(self) -> LLMError:
+        errors = [*self._errors, *self._plan.rejected]
+        if len(errors) == 1 or all(isinstance(e, CapabilityNotSupportedError) for e in errors):
+            return self._with_attempts(errors[0])
+        asked = len(self._errors)
+        left_out = f", and {len(errors) - asked} were left out" if asked < len(errors) else ""
+        told = f"All {asked} models that were asked failed{left_out}."
+        none = f"None of the {len(errors)} models qualifies."
+        return self._with_attempts(AllModelsFailedError(told if asked else none, errors))
+
+    def _with_attempts(self, error: LLMError) -> LLMError:
+        error.attempts = self.ledger.attempts
+        return error
 
     # --- the deadline ------------------------------------------------------------------------
+
+    @property
+    def _remaining(self) -> float | None:
+        return None if self._ends is None else self._ends - asyncio.get_running_loop().time()
+
+    def too_late(self) -> LLMError | None:
+        """Return the error of a call whose deadline has passed, else None."""
+        left = self._remaining
+        return None if left is None or left > 0 else self._late()
+
+    def _late(self) -> LLMTimeoutError:
+        provider, model = self._plan.targets[0].reference
+        return LLMTimeoutError(
+            f"No answer within the deadline of {self._seconds:g} s. Raise `timeout` if that is "
+            "too short.",
+            provider=provider,
+            model=model,
+        )
 
     @asynccontextmanager
     async def _deadline(self) -> AsyncGenerator[None]:
@@ -116,80 +247,61 @@ class Call:
         else:
             return
         # Raised out here: a deadline needs no cause, and that one's frames may hold keys.
-        raise self._with_attempts(self._too_late())
+        raise self._with_attempts(self._late())
 
-    def _too_late(self) -> LLMTimeoutError:
-        provider, model = self._targets[0].reference
-        return LLMTimeoutError(
-            f"No answer within the deadline of {self._seconds:g} s. Raise `timeout` if that is "
-            "too short.",
-            provider=provider,
-            model=model,
-        )
-
-    @property
-    def _is_late(self) -> bool:
-        return self._ends is not None and asyncio.get_running_loop().time() >= self._ends
-
-    # --- the record --------------------------------------------------------------------------
+    # --- the trace ---------------------------------------------------------------------------
 
     @contextmanager
-    def _recorded(self, target: Target) -> Generator[Callable[[T], T]]:
-        started = perf_counter()
-        name = str(target.reference)
-
-        def answered(result: T) -> T:
-            self.attempts.append(_answered(name, perf_counter() - started, result))
-            return result
-
+    def _traced(self) -> Generator[Callable[[object], None]]:
+        trace = _Trace(self._plan, self.ledger, self.policies)
+        trace.tell("llm.call.started")
         try:
-            yield answered
+            yield trace.answered
         except (asyncio.CancelledError, GeneratorExit):
-            self.attempts.append(self._stopped(name, perf_counter() - started))
+            trace.tell("llm.call.cancelled")
             raise
-        except LLMError as error:
-            self.attempts.append(_failed(name, perf_counter() - started, error))
+        except KorError as error:
+            if isinstance(error, LLMError):
+                self._with_attempts(error)
+            trace.tell("llm.call.failed", type(error).__name__)
             raise
 
-    def _stopped(self, name: str, duration: float) -> Attempt:
-        if self._is_late:
-            return Attempt(name, "failed", duration, LLMTimeoutError.__name__)
-        return Attempt(name, "cancelled", duration)
 
-    def _failure(self, errors: Sequence[LLMError]) -> LLMError:
-        if len(errors) == 1 or all(isinstance(e, CapabilityNotSupportedError) for e in errors):
-            return self._with_attempts(errors[0])
-        return self._with_attempts(
-            AllModelsFailedError(f"All {len(errors)} models that were asked failed.", errors)
-        )
+@dataclass(slots=True)
+class _Trace:
+    """What is told of a call."""
 
-    def _with_attempts(self, error: LLMError) -> LLMError:
-        error.attempts = tuple(self.attempts)
-        return error
+    plan: Plan
+    ledger: Ledger
+    policies: Policies
+    started: float = 0.0
 
-
-def _answered(name: str, duration: float, result: object) -> Attempt:
-    if isinstance(result, LLMResponse | Embeddings):
-        return Attempt(
+    def tell(self, name: EventName, error: str | None = None, result: Any = None) -> None:
+        observer = self.policies.observer
+        if observer is unobserved:
+            return
+        now = perf_counter()
+        self.started = self.started or now
+        targets = self.plan.targets
+        event = CallEvent(
             name,
-            "answered",
-            duration,
-            request_id=result.request_id,
-            usage=result.usage,
-            cost=result.cost,
+            self.plan.kind,
+            str(targets[0].reference) if targets else "",
+            self.plan.tenant,
+            self.plan.purpose,
+            duration=None if name == "llm.call.started" else now - self.started,
+            attempts=self.ledger.attempts,
+            usage=getattr(result, "usage", None),
+            cost=getattr(result, "cost", None),
+            error=error,
         )
-    return Attempt(name, "answered", duration)
+        try:
+            observer(event)
+        except Exception:  # noqa: BLE001  # a user's code, and the call goes on
+            _log.exception("An observer of calls raised: %r. Mend it.", observer)
 
-
-def _failed(name: str, duration: float, error: LLMError) -> Attempt:
-    return Attempt(
-        name,
-        "failed",
-        duration,
-        type(error).__name__,
-        status=error.status,
-        request_id=error.request_id,
-    )
+    def answered(self, result: object) -> None:
+        self.tell("llm.call.finished", result=result)
 
 
 def _last_delta(response: LLMResponse) -> Delta:

@@ -4,17 +4,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kor_core.errors import ConfigurationError
 from kor_core.llm.generation import GENERATION, GenerationSettings
 from kor_core.llm.reference import Reference
 from kor_core.redaction import Config
-from kor_core.settings import ModelSettings, Settings
+from kor_core.settings import ModelSettings
 
 __all__ = [
     "Candidate",
     "checked_settings",
     "generation_settings",
-    "refuse_unserved",
 ]
 
 
@@ -73,22 +71,6 @@ def generation_settings(model: ModelSettings) -> dict[str, Any]:
     """
     given = {name: getattr(model, name) for name in GENERATION}
     return {name: value for name, value in given.items() if value is not None} | dict(model.extra)
-
-
-def refuse_unserved(model: ModelSettings, settings: Settings, key: tuple[str, ...]) -> None:
-    """Refuse what a table asks for and this version does not do yet, rather than ignore it.
-
-    Raises:
-        ConfigurationError: every such key of the table.
-    """
-    asked = [
-        name
-        for name in ("strategy", "needs", "min_context", "max_price")
-        if getattr(model, name) != type(model).model_fields[name].default
-    ]
-    if asked:
-        words = "This version asks candidates in the order given and filters none: leave it out."
-        raise ConfigurationError([settings.problem((*key, name), words) for name in asked])
 
 
 def checked_settings(settings: Mapping[str, Any]) -> Config:

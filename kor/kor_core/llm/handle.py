@@ -4,28 +4,35 @@ Whatever a provider does, a call through a handle ends in an answer or in a type
 its deadline.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
-from kor_core.errors import CapabilityNotSupportedError
+from kor_core.errors import CapabilityNotSupportedError, LLMError
 from kor_core.llm.base import BaseLLMModel
-from kor_core.llm.calls import Call
+from kor_core.llm.calls import Call, Plan
 from kor_core.llm.embedding import as_texts
-from kor_core.llm.generation import GenerationSettings, checked_timeout
+from kor_core.llm.events import Kind
+from kor_core.llm.generation import GenerationSettings, Settable, checked_timeout
 from kor_core.llm.messages import Messages
+from kor_core.llm.pipeline import Policies
+from kor_core.llm.policies.cache import request_key
+from kor_core.llm.policies.estimates import estimated_tokens
+from kor_core.llm.policies.strategies import Strategy, ordered
 from kor_core.llm.profile import ModelProfile
 from kor_core.llm.reference import Reference
 from kor_core.llm.request import ChatRequest
 from kor_core.llm.response import Delta, Embeddings, LLMResponse
+from kor_core.llm.selection import NOTHING, Choice, Needs, Ranked, choose, ranked, sole
 from kor_core.llm.streams import ChatStream
 from kor_core.llm.target import Target
 from kor_core.llm.tools import Toolable
 from kor_core.redaction import Config
 
-__all__ = ["ModelHandle", "Target"]
+__all__ = ["ModelHandle", "Serving", "Target"]
 
-Given = GenerationSettings | Mapping[str, Any] | None
+T = TypeVar("T")
 
 
 def _nobody(capability: str) -> Sequence[str]:
@@ -33,34 +40,61 @@ def _nobody(capability: str) -> Sequence[str]:
     return ()
 
 
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How a handle serves.
+
+    Args:
+        policies: what surrounds each call.
+        needs: what a model must have beside what the request itself needs.
+        strategy: orders the candidates.
+        strategy_name: of it, for explanations.
+        tenant: whose kernel it is; None for the application's.
+        purpose: what it serves; None for a reference.
+        affinity: what a conversation is known by, to stay with one model.
+        capable: returns, for an error to name, which configured models have a capability.
+    """
+
+    policies: Policies = field(default_factory=Policies)
+    needs: Needs = NOTHING
+    strategy: Strategy = ordered
+    strategy_name: str = "ordered"
+    tenant: str | None = None
+    purpose: str | None = None
+    affinity: str | None = None
+    capable: Callable[[str], Sequence[str]] = _nobody
+
+
 class ModelHandle(BaseLLMModel):
     """One reference or purpose with its settings, as a model.
 
     Args:
-        targets: the candidates in the order in which they are asked; at least one.
-        capable: returns, for an error to name, which configured models have a capability.
+        targets: the candidates, in the order of the configuration; at least one.
+        serving: how they are chosen and asked.
     """
 
-    def __init__(self, *targets: Target, capable: Callable[[str], Sequence[str]] = _nobody) -> None:
+    def __init__(self, *targets: Target, serving: Serving | None = None) -> None:
         first = targets[0]
         super().__init__(first.reference.model, first.config)
         self._targets = targets
-        self._capable = capable
+        self._serving = serving or Serving()
 
     @property
     def reference(self) -> Reference:
-        """The provider and model that are asked first."""
+        """The provider and model that are configured first."""
         return self._targets[0].reference
 
     @property
     def inner(self) -> BaseLLMModel:
-        """The object that is asked first, as its provider's ``create_model`` returned it."""
+        """The object that is configured first, as its provider's ``create_model`` returned it."""
         return self._targets[0].find()
 
     @property
     def profile(self) -> ModelProfile:
-        """What is known of the model that is asked first."""
+        """What is known of the model that is configured first."""
         return self._targets[0].known()
+
+    # --- asking ------------------------------------------------------------------------------
 
     async def agenerate(self, prompt: str, **kwargs: Any) -> str:
         """Answer one prompt; where a candidate fails, the next one is asked.
@@ -82,14 +116,19 @@ class ModelHandle(BaseLLMModel):
         kwargs = Config(kwargs)  # it may hold a key, and a traceback may show this frame
         settings = GenerationSettings.of(kwargs)
         once = settings.without_timeout()
-        return await self._call(settings).answer(lambda target: target.generate(prompt, once))
+        call = self._call("generate", frozenset(), (prompt,), settings)
+
+        async def ask() -> str:
+            return await call.answer(lambda target: target.generate(prompt, once))
+
+        return await self._cached(("generate", prompt, once), ask)
 
     async def achat(
         self,
         messages: Messages,
         *,
         tools: Iterable[Toolable] = (),
-        settings: Given = None,
+        settings: Settable = None,
         schema: Any = None,
         strict: bool = False,
     ) -> LLMResponse:
@@ -104,16 +143,18 @@ class ModelHandle(BaseLLMModel):
             AllModelsFailedError: several candidates were asked and failed.
         """
         request = ChatRequest.of(messages, tools, settings, schema)
+        needs = request.needs | _STRICT if strict and schema is not None else request.needs
+        call = self._call("chat", needs, request.texts, request.settings)
         once = request.once
-        call = self._call(request.settings)
-        try:
+
+        async def ask() -> LLMResponse:
             response = await call.answer(lambda target: target.chat(once, strict=strict))
-        except CapabilityNotSupportedError as error:
-            raise self._advised(error) from None
-        return replace(response, attempts=tuple(call.attempts))
+            return response.with_attempts(call.ledger.attempts)
+
+        return await self._cached(("chat", *once.canonical), ask)
 
     def astream(
-        self, messages: Messages, *, tools: Iterable[Toolable] = (), settings: Given = None
+        self, messages: Messages, *, tools: Iterable[Toolable] = (), settings: Settable = None
     ) -> ChatStream:
         """Answer piece by piece; where a candidate fails before its first, the next is asked.
 
@@ -123,48 +164,113 @@ class ModelHandle(BaseLLMModel):
         calls: list[Call] = []
         return ChatStream(
             self._deltas(request, calls),
-            lambda response: replace(response, attempts=tuple(calls[0].attempts)),
+            lambda response: calls[0].finished(response),  # noqa: PLW0108  # there is no call before it is read
         )
 
     async def _deltas(self, request: ChatRequest, calls: list[Call]) -> AsyncGenerator[Delta]:
         once = request.once
-        calls.append(call := self._call(request.settings))
-        deltas = call.deltas(lambda target: target.stream(once))
-        try:
+        calls.append(call := self._call("stream", request.needs, request.texts, request.settings))
+        async with aclosing(call.deltas(lambda target: target.stream(once))) as deltas:
             async for delta in deltas:
                 yield delta
-        except CapabilityNotSupportedError as error:
-            raise self._advised(error) from None
-        finally:
-            await deltas.aclose()
 
-    async def aembed(self, texts: str | Sequence[str], *, settings: Given = None) -> Embeddings:
+    async def aembed(self, texts: str | Sequence[str], *, settings: Settable = None) -> Embeddings:
         """Make vectors; where a candidate fails, the next one is asked.
 
         The arguments are those of :meth:`BaseLLMModel.aembed`.
         """
         given, chosen = as_texts(texts), GenerationSettings.of(settings)
         once = chosen.without_timeout()
-        call = self._call(chosen)
-        try:
-            found = await call.answer(lambda target: target.embed(given, once))
-        except CapabilityNotSupportedError as error:
-            raise self._advised(error) from None
-        return replace(found, attempts=tuple(call.attempts))
+        call = self._call("embed", _EMBEDDINGS, given, chosen)
 
-    def _call(self, settings: GenerationSettings) -> Call:
+        async def ask() -> Embeddings:
+            found = await call.answer(lambda target: target.embed(given, once))
+            return found.with_attempts(call.ledger.attempts)
+
+        return await self._cached(("embed", given, once), ask)
+
+    # --- choosing ----------------------------------------------------------------------------
+
+    def choose(self, needs: frozenset[str] = frozenset(), tokens: int = 0) -> Choice:
+        """Choose among the candidates, as a call that needs this would.
+
+        Args:
+            needs: capabilities.
+            tokens: how many the request and its answer may take.
+        """
+        serving = self._serving
+        wanted = serving.needs.with_request(needs, tokens)
+        standings = [target.standing(serving.policies) for target in self._targets]
+        if len(standings) == 1:
+            return sole(standings[0], wanted)
+        return choose(
+            standings,
+            wanted,
+            serving.strategy,
+            name=serving.strategy_name,
+            affinity=serving.affinity,
+        )
+
+    def ranked(self, choice: Choice) -> tuple[Ranked, ...]:
+        """Return the candidates of a choice with what they were ranked by."""
+        return choice.candidates or tuple(
+            ranked(self._targets[place].standing(self._serving.policies)) for place in choice.order
+        )
+
+    def with_affinity(self, affinity: str) -> "ModelHandle":
+        """Return the same for one conversation, which stays with one model while it is healthy.
+
+        Args:
+            affinity: what the conversation is known by.
+        """
+        return ModelHandle(*self._targets, serving=replace(self._serving, affinity=affinity))
+
+    def _call(
+        self,
+        kind: Kind,
+        needs: frozenset[str],
+        texts: Iterable[str],
+        settings: GenerationSettings,
+    ) -> Call:
+        longest = settings.max_tokens or self.config.get("max_tokens") or 0
+        tokens = estimated_tokens(texts, longest)
+        choice = self.choose(needs, tokens)
+        serving = self._serving
+        plan = Plan(
+            kind,
+            [self._targets[place] for place in choice.order],
+            [self._advised(each.error) for each in choice.rejected],
+            tokens,
+            longest,
+            serving.tenant,
+            serving.purpose,
+        )
         configured = self.config.get("timeout")
         seconds = configured if settings.timeout is None else settings.timeout
-        return Call(self._targets, checked_timeout(seconds))
+        return Call(plan, serving.policies, checked_timeout(seconds))
 
-    def _advised(self, error: CapabilityNotSupportedError) -> CapabilityNotSupportedError:
+    def _advised(self, error: LLMError) -> LLMError:
         """Name the models that could, where some are configured."""
-        able = self._capable(error.capability)
+        if not isinstance(error, CapabilityNotSupportedError):
+            return error
+        able = self._serving.capable(error.capability)
         if able:
-            told = f"{error.args[0]} Configured models that can: {', '.join(able)}."
-            error.args = (told,)
+            error.args = (f"{error.args[0]} Configured models that can: {', '.join(able)}.",)
         return error
+
+    async def _cached(self, request: tuple[Any, ...], ask: Callable[[], Awaitable[T]]) -> T:
+        cache = self._serving.policies.cache
+        if cache is None:
+            return await ask()
+        effective = [[str(each.reference), each.config] for each in self._targets]
+        key = request_key(self._serving.tenant, "", [effective, *request])
+        answer: T = await cache.through(key, ask)
+        return answer
 
     def __repr__(self) -> str:
         names = " → ".join(str(target.reference) for target in self._targets)
         return f"<ModelHandle '{names}'>"
+
+
+_STRICT = frozenset({"json_schema"})
+_EMBEDDINGS = frozenset({"embeddings"})

@@ -1,31 +1,36 @@
 """The registry: every model goes through it."""
 
-import os
-from collections.abc import Mapping, Sequence
-from threading import Lock
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from kor_core.errors import (
+    AllModelsFailedError,
     ConfigurationError,
     KorError,
+    LLMError,
     Problem,
-    ProviderError,
     ProviderNotFoundError,
 )
-from kor_core.llm import credentials
-from kor_core.llm.base import BaseLLMModel, BaseLLMProvider
-from kor_core.llm.candidate import Candidate, refuse_unserved
+from kor_core.llm.base import BaseLLMProvider
+from kor_core.llm.candidate import Candidate
 from kor_core.llm.catalogue import Catalogue, register
 from kor_core.llm.grants import Grants
-from kor_core.llm.handle import ModelHandle, Target
+from kor_core.llm.handle import ModelHandle, Serving, Target
 from kor_core.llm.lasting import Lasting, question
+from kor_core.llm.making import TargetMaker
 from kor_core.llm.notice import say_offline
+from kor_core.llm.pipeline import Policies
+from kor_core.llm.policies.strategies import Strategy, strategy_named
 from kor_core.llm.profile import ModelProfile, ProfileTable, configured, unknown_models
 from kor_core.llm.reference import Reference
-from kor_core.redaction import Config, redact, secrets_in
+from kor_core.llm.selection import Choice, Needs, choose
+from kor_core.redaction import Config
 from kor_core.scope import Layer
 from kor_core.settings import ModelSettings, Settings
+from kor_core.settings.capabilities import checked_capabilities
 
 __all__ = ["LLMRegistry"]
 
@@ -39,6 +44,8 @@ class LLMRegistry:
         own: where providers registered here go; by default a place of its own.
         profiles: what is known of models; by default nothing but what the configuration and
             the providers say.
+        policies: what surrounds each call.
+        strategies: returns the strategy of a name.
 
     >>> from kor_core.llm.echo import EchoProvider
     >>> from kor_core.settings import settings_from
@@ -53,11 +60,17 @@ class LLMRegistry:
         catalogue: Catalogue,
         own: Layer[BaseLLMProvider] | None = None,
         profiles: ProfileTable = unknown_models,
+        *,
+        policies: Policies | None = None,
+        strategies: Callable[[str], Strategy] = strategy_named,
     ) -> None:
         self._settings = settings
         self._catalogue = catalogue
         self._own: Layer[BaseLLMProvider] = Layer() if own is None else own
         self._profiles = profiles
+        self._policies = policies or Policies()
+        self._strategies = strategies
+        self._maker = TargetMaker(settings, self, self._policies.breakers)
         self._handles = Lasting()
 
     # --- providers ---
@@ -96,13 +109,17 @@ class LLMRegistry:
 
     # --- models ---
 
-    def get_model(self, reference: str | None = None, **settings: Any) -> ModelHandle:
+    def get_model(
+        self, reference: str | None = None, *, needs: Iterable[str] = (), **settings: Any
+    ) -> ModelHandle:
         """Return the model for a reference; the same object each time.
 
         Args:
             reference: ``provider:model`` or ``provider/model``; by default ``[llm.default]``.
                 A reference takes its provider's settings and inherits nothing from
                 ``[llm.default]``.
+            needs: capabilities that the model must have, such as ``"tools"``; it is refused
+                before any call where it is known to lack one.
             **settings: generation settings, such as ``temperature=0.2`` or ``timeout=30``
                 (seconds, the deadline of each call).
 
@@ -111,6 +128,12 @@ class LLMRegistry:
             MissingCredentialsError: the provider needs a key and has none.
             ConfigurationError: no default is configured, or a setting is unknown.
         """
+        if needs:
+            wanted = frozenset(needs)
+            return self._handles.get(
+                (reference, wanted, question(reference, settings)),
+                lambda: self._made(reference, settings, wanted),
+            )
         if not settings:
             return self._handles.get(reference, lambda: self._made(reference, {}))
         # Config: what is set may hold a key, and a traceback may show this frame.
@@ -119,18 +142,66 @@ class LLMRegistry:
             question(reference, settings), lambda: self._made(reference, settings)
         )
 
-    def _made(self, reference: str | None, settings: Mapping[str, Any]) -> ModelHandle:
-        if reference is not None:
-            return self.handle([Candidate.asked(reference, settings, self.providers)])
-        return self.handle([candidate.with_settings(settings) for candidate in self._default()])
+    def _made(
+        self,
+        reference: str | None,
+        settings: Mapping[str, Any],
+        needs: frozenset[str] = frozenset(),
+    ) -> ModelHandle:
+        if reference is None:
+            return self.for_table("default", self.default(), needs, settings)
+        return self.handle([Candidate.asked(reference, settings, self.providers)], needs=needs)
 
-    def _default(self) -> Sequence[Candidate]:
+    def default(self) -> ModelSettings:
+        """Return ``[llm.default]``.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
         default = self._settings.llm.default
         if default is None:
             raise ConfigurationError([_NO_DEFAULT])
-        if self._settings.unconfigured:
+        return default
+
+    def for_table(
+        self,
+        purpose: str,
+        table: ModelSettings,
+        needs: frozenset[str] = frozenset(),
+        settings: Mapping[str, Any] = MappingProxyType({}),
+    ) -> ModelHandle:
+        """Return a new handle for a table of the configuration.
+
+        Args:
+            purpose: ``default`` or the name of a purpose.
+            table: its table.
+            needs: capabilities that a model must have beside those of the table.
+            settings: of the handle, over those of the table.
+        """
+        if purpose == "default" and self._settings.unconfigured:
             say_offline()
-        return self.candidates(default, "llm", "default")
+        candidates = self.candidates(table, *_key(purpose))
+        given = [each.with_settings(settings) for each in candidates] if settings else candidates
+        return self.handle(given, purpose=purpose, table=table, needs=needs)
+
+    def explained(
+        self,
+        purpose: str,
+        table: ModelSettings,
+        needs: frozenset[str],
+        tokens: int,
+        affinity: str | None,
+    ) -> Choice:
+        """Choose among the candidates of a table without building any of them."""
+        serving = self._serving(purpose, table, needs)
+        wanted = serving.needs.with_request(frozenset(), tokens)
+        standings = [
+            self._maker.standing(each, self._policies)
+            for each in Candidate.configured(table, _key(purpose), self.providers)
+        ]
+        return choose(
+            standings, wanted, serving.strategy, name=serving.strategy_name, affinity=affinity
+        )
 
     def candidates(self, model: ModelSettings, *key: str) -> Sequence[Candidate]:
         """Return the models that a table of the configuration names.
@@ -138,7 +209,6 @@ class LLMRegistry:
         Raises:
             ConfigurationError: one of them names no registered provider.
         """
-        refuse_unserved(model, self._settings, key)
         try:
             found = Candidate.configured(model, key, self.providers)
             for candidate in found:
@@ -147,7 +217,8 @@ class LLMRegistry:
             at = (*key, "provider" if model.provider == error.name else "model")
             problem = self._settings.problem(at, str(error))
             raise ConfigurationError([problem]) from error
-        return tuple(self._grants().limited(found, model))
+        grants = Grants(self._settings, self.providers)
+        return tuple(grants.limited(found, model))
 
     def profile(self, reference: str | Reference) -> ModelProfile:
         """Return what is known of a model, whether or not it can be called.
@@ -186,154 +257,98 @@ class LLMRegistry:
         settings = self._settings
         problems = settings.problems_with_providers(self.providers)
         found = [problem for problem in problems if problem.suggestion is not None]
-        if settings.state.url is not None:
-            words = "This version keeps no state that could be shared: leave it out."
-            found.append(settings.problem(("state", "url"), words))
         if found:
             raise ConfigurationError(found)
 
-    def handle(self, candidates: Sequence[Candidate]) -> ModelHandle:
+    def handle(
+        self,
+        candidates: Sequence[Candidate],
+        *,
+        purpose: str | None = None,
+        table: ModelSettings | None = None,
+        needs: Iterable[str] = (),
+    ) -> ModelHandle:
         """Return a new handle for candidates, with the providers' objects made and checked.
+
+        A candidate that cannot be asked is left out where another one can.
+
+        Args:
+            candidates: in the order of the configuration.
+            purpose: what it serves; None for a reference.
+            table: the table of the configuration that names them.
+            needs: capabilities that a model must have beside those of the table.
 
         Raises:
             MissingCredentialsError: a provider needs a key and has none.
             ProviderError: ``create_model`` failed, or returned something else.
         """
-        targets = [self._target(candidate) for candidate in candidates]
-        for target in targets:
-            target.find()
-        return ModelHandle(*targets, capable=self.capable)
+        targets = list(self._usable(candidates))
+        return ModelHandle(*targets, serving=self._serving(purpose, table, needs))
 
-    def _target(self, candidate: Candidate) -> Target:
-        config = self._config(candidate)
-        reference = candidate.reference
-        inner = _Inner(self, reference, config)
-        return Target(reference, config, inner, _Known(self, reference, inner))
+    def _usable(self, candidates: Sequence[Candidate]) -> Iterator[Target]:
+        """Yield those that can be asked; where none can, its error is raised."""
+        errors: list[LLMError] = []
+        for candidate in candidates:
+            try:
+                target = self._maker.target(candidate)
+                target.find()
+            except LLMError as error:
+                errors.append(error)
+            else:
+                yield target
+        if len(errors) == len(candidates):
+            raise errors[0] if len(errors) == 1 else AllModelsFailedError(_NONE_USABLE, errors)
+
+    def _serving(
+        self, purpose: str | None, table: ModelSettings | None, needs: Iterable[str]
+    ) -> Serving:
+        settings, names = self._settings, checked_capabilities(needs)
+        wanted = Needs(frozenset(names), tenant=settings.tenant)
+        name = "ordered"
+        if table is not None:
+            name = table.strategy
+            wanted = replace(
+                wanted,
+                capabilities=wanted.capabilities | frozenset(table.needs),
+                min_context=table.min_context,
+                max_price=table.max_price,
+                tags=frozenset(table.tags),
+            )
+        return Serving(
+            self._policies,
+            wanted,
+            self._strategies(name),
+            name,
+            settings.tenant,
+            purpose,
+            capable=self.capable,
+        )
 
     def capable(self, capability: str) -> Sequence[str]:
         """Return which configured models are known to have a capability, by purpose.
 
-        >>> from kor_core.llm.echo import EchoProvider
         >>> from kor_core.settings import settings_from
-        >>> settings = settings_from(
-        ...     {
-        ...         "llm": {
-        ...             "purposes": {"looking": {"model": "echo:eye"}},
-        ...             "models": {"eye": {"capabilities": {"vision": True}}},
-        ...         }
-        ...     }
-        ... )
-        >>> LLMRegistry(settings, Catalogue([EchoProvider()])).capable("vision")
-        ['echo:eye (looking)']
+        >>> from kor_core.testing import ScriptedProvider
+        >>> settings = settings_from({"llm": {"purposes": {"looking": {"model": "scripted:eye"}}}})
+        >>> LLMRegistry(settings, Catalogue([ScriptedProvider()])).capable("vision")
+        ['scripted:eye (looking)']
         """
         llm = self._settings.llm
         default = {} if llm.default is None else {"default": llm.default}
         found: list[str] = []
         for purpose, model in {**default, **llm.purposes}.items():
-            references = (
-                each.reference for each in Candidate.configured(model, (), self.providers)
-            )
-            able = (each for each in references if self.profile(each).supports(capability))
-            found += [f"{each} ({purpose})" for each in able]
+            with suppress(KorError):  # this is advice: what cannot be built is none
+                candidates = Candidate.configured(model, (), self.providers)
+                able = [
+                    each
+                    for each in candidates
+                    if self._maker.target(each).known().supports(capability)
+                ]
+                found += [f"{each.reference} ({purpose})" for each in able]
         return found
-
-    def _config(self, candidate: Candidate) -> Config:
-        provider, model = candidate.reference
-        wanted = self._grants().credentials(candidate.reference)
-        config = Config({**self._provider_values(candidate.reference), **candidate.settings})
-        credentials.complete(config, wanted, os.environ)
-        credentials.require(
-            config, wanted, provider=provider, model=model, asked_by=self._asked_by(candidate)
-        )
-        return config
-
-    def _grants(self) -> Grants:
-        return Grants(self._settings, self.providers)
-
-    def _provider_values(self, reference: Reference) -> dict[str, Any]:
-        settings = self._grants().provider_settings(reference)
-        if settings is None:
-            return {}
-        key = settings.api_key.get_secret_value() if settings.api_key else None
-        values = {"api_key": key, "base_url": settings.base_url, "timeout": settings.timeout}
-        return {**{k: v for k, v in values.items() if v is not None}, **settings.extra}
-
-    def _asked_by(self, candidate: Candidate) -> str:
-        if not candidate.key:
-            return ""
-        origin = self._settings.origin(*candidate.key)
-        place = f" in {origin}" if origin else ""
-        return f" It was asked for by [{'.'.join(candidate.key)}]{place}."
 
     def __repr__(self) -> str:
         return f"<LLMRegistry {', '.join(self.providers)}>"
-
-
-class _Inner:
-    """The provider's own object: made once, and again when another provider takes the id."""
-
-    def __init__(self, registry: LLMRegistry, reference: Reference, config: Config) -> None:
-        self._registry = registry
-        self._reference = reference
-        self._config = config
-        self._made: tuple[BaseLLMProvider, BaseLLMModel] | None = None
-        self._lock = Lock()
-
-    def __call__(self) -> BaseLLMModel:
-        provider = self._registry.get_provider(self._reference.provider)
-        made = self._made
-        if made is not None and made[0] is provider:
-            return made[1]
-        with self._lock:
-            made = self._made
-            if made is None or made[0] is not provider:
-                made = self._made = provider, self._create(provider)
-            return made[1]
-
-    def _create(self, provider: BaseLLMProvider) -> BaseLLMModel:
-        name, model_name = self._reference
-        try:
-            made = provider.create_model(model_name, self._config)
-        except KorError:
-            raise
-        except Exception as error:  # a custom provider may raise anything
-            words = f"create_model() failed: {type(error).__name__}: {error}"
-            message = redact(words, secrets_in(self._config))
-            raise ProviderError(message, provider=name, model=model_name) from error
-        return self._checked(made, provider)
-
-    def _checked(self, made: object, provider: BaseLLMProvider) -> BaseLLMModel:
-        if isinstance(made, BaseLLMModel):
-            return made
-        name, model_name = self._reference
-        raise ProviderError(
-            f"create_model() of {type(provider).__name__} returned {type(made).__name__}; "
-            "it must return a BaseLLMModel.",
-            provider=name,
-            model=model_name,
-        )
-
-
-class _Known:
-    """What is known of a model: of its class, the table of profiles and the configuration."""
-
-    def __init__(self, registry: LLMRegistry, reference: Reference, inner: _Inner) -> None:
-        self._registry = registry
-        self._reference = reference
-        self._inner = inner
-        self._found: tuple[BaseLLMModel, ModelProfile] | None = None
-
-    def __call__(self) -> ModelProfile:
-        inner = self._inner()
-        found = self._found
-        if found is None or found[0] is not inner:
-            found = self._found = inner, self._look(inner.profile)
-        return found[1]
-
-    def _look(self, own: ModelProfile) -> ModelProfile:
-        # What its class cannot do, no table makes it do.
-        lacking = ModelProfile(unsupported=own.unsupported)
-        return own.overlaid(self._registry.profile(self._reference)).overlaid(lacking)
 
 
 _NO_DEFAULT = Problem(
@@ -341,3 +356,10 @@ _NO_DEFAULT = Problem(
     "model by reference: get_model('provider:model').",
     key="llm.default",
 )
+
+
+def _key(purpose: str) -> tuple[str, ...]:
+    return ("llm", "default") if purpose == "default" else ("llm", "purposes", purpose)
+
+
+_NONE_USABLE = "None of the candidates can be asked."

@@ -1,15 +1,51 @@
 """The selector: which model serves a purpose."""
 
-from kor_core.errors import PurposeNotFoundError
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from kor_core.errors import AllModelsFailedError, PurposeNotFoundError
 from kor_core.llm.base import BaseLLMModel
 from kor_core.llm.handle import ModelHandle
 from kor_core.llm.lasting import Lasting
 from kor_core.llm.registry import LLMRegistry
-from kor_core.settings import Settings
+from kor_core.llm.selection import Ranked, Rejected
+from kor_core.settings import ModelSettings, Settings
 
-__all__ = ["DEFAULT", "ModelSelector"]
+__all__ = ["DEFAULT", "Explanation", "ModelSelector", "Selection"]
 
 DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Which model would be asked, and why.
+
+    Args:
+        candidates: those that qualify, in the order in which they would be asked.
+        rejected: the others, each with its reason.
+        why: in one sentence.
+    """
+
+    candidates: tuple[Ranked, ...]
+    rejected: tuple[Rejected, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The model that was chosen, and why.
+
+    Args:
+        model: to be called; it chooses anew at each call.
+        candidates: those that qualify, in the order in which they would be asked.
+        rejected: the others, each with its reason.
+        why: in one sentence.
+    """
+
+    model: BaseLLMModel = field(compare=False)
+    candidates: tuple[Ranked, ...]
+    rejected: tuple[Rejected, ...]
+    why: str
 
 
 class ModelSelector:
@@ -36,38 +72,118 @@ class ModelSelector:
         self._handles = Lasting()
 
     def get_model(
-        self, purpose: str | None = DEFAULT, *, override: str | BaseLLMModel | None = None
+        self,
+        purpose: str | None = DEFAULT,
+        *,
+        override: str | BaseLLMModel | None = None,
+        needs: Iterable[str] = (),
+        affinity: str | None = None,
     ) -> BaseLLMModel:
         """Return the model for a purpose; the same object each time.
+
+        Which candidate answers is chosen at each call.
 
         Args:
             purpose: the name of a ``[llm.purposes.<name>]`` table, or ``"default"``, which
                 None means too.
             override: a reference or a model that is to serve instead.
+            needs: capabilities that the model must have beside those that the configuration
+                and the request ask for, such as ``"tools"``.
+            affinity: what a conversation is known by: it stays with one model while that is
+                healthy.
 
         Raises:
             PurposeNotFoundError: no such purpose is configured, unless
                 ``[llm] unknown_purpose = "default"``.
             ProviderNotFoundError: the override names no registered provider.
             MissingCredentialsError: the provider needs a key and has none.
+            ValueError: a capability has an unknown name.
         """
-        if override is None:
-            purpose = DEFAULT if purpose is None else purpose
+        purpose = DEFAULT if purpose is None else purpose
+        if override is None and not needs and affinity is None:
             found = self._handles.recent.get(purpose)
-            return found or self._handles.get(purpose, lambda: self._made(purpose))
+            return found or self._handles.get(purpose, lambda: self._made(purpose, frozenset()))
         if isinstance(override, BaseLLMModel):
             return override
-        return self._registry.get_model(override)
+        wanted = frozenset(needs)
+        model = self._lasting(purpose, override, wanted)
+        return model if affinity is None else model.with_affinity(affinity)
 
-    def _made(self, purpose: str) -> ModelHandle:
+    def select(
+        self,
+        purpose: str | None = DEFAULT,
+        *,
+        override: str | None = None,
+        needs: Iterable[str] = (),
+        tokens: int = 0,
+        affinity: str | None = None,
+    ) -> Selection:
+        """Choose a model for a purpose as a call would just now, and say why.
+
+        Args:
+            purpose: as for :meth:`get_model`.
+            override: a reference that is to serve instead.
+            needs: as for :meth:`get_model`.
+            tokens: how many the request and its answer may take.
+            affinity: as for :meth:`get_model`.
+
+        Raises:
+            LLMError: the one candidate does not qualify.
+            AllModelsFailedError: there are several, and none qualifies; each with its reason.
+            PurposeNotFoundError: as for :meth:`get_model`.
+        """
+        wanted = frozenset(needs)
+        model = self._lasting(DEFAULT if purpose is None else purpose, override, wanted)
+        model = model if affinity is None else model.with_affinity(affinity)
+        choice = model.choose(tokens=tokens)
+        errors = [each.error for each in choice.rejected]
+        if not choice.order:
+            raise errors[0] if len(errors) == 1 else AllModelsFailedError(choice.why, errors)
+        return Selection(model, model.ranked(choice), choice.rejected, choice.why)
+
+    def explain(
+        self,
+        purpose: str | None = DEFAULT,
+        *,
+        needs: Iterable[str] = (),
+        tokens: int = 0,
+        affinity: str | None = None,
+    ) -> Explanation:
+        """Say which model would serve a purpose just now, and why; builds and calls nothing.
+
+        Args:
+            purpose: as for :meth:`get_model`.
+            needs: as for :meth:`get_model`.
+            tokens: how many the request and its answer may take.
+            affinity: as for :meth:`get_model`.
+
+        Raises:
+            PurposeNotFoundError: as for :meth:`get_model`.
+        """
+        name, table = self._table(DEFAULT if purpose is None else purpose)
+        choice = self._registry.explained(name, table, frozenset(needs), tokens, affinity)
+        return Explanation(choice.candidates, choice.rejected, choice.why)
+
+    def _lasting(self, purpose: str, override: str | None, needs: frozenset[str]) -> ModelHandle:
+        if override is not None:
+            return self._registry.get_model(override, needs=needs)
+        key = (purpose, needs) if needs else purpose
+        return self._handles.get(key, lambda: self._made(purpose, needs))
+
+    def _made(self, purpose: str, needs: frozenset[str]) -> ModelHandle:
+        name, table = self._table(purpose)
+        if name == DEFAULT and not needs:
+            return self._registry.get_model()
+        return self._registry.for_table(name, table, needs)
+
+    def _table(self, purpose: str) -> tuple[str, ModelSettings]:
+        """Return the purpose that serves, and its table."""
         llm = self._settings.llm
         found = llm.purposes.get(purpose)
         if found is not None:
-            return self._registry.handle(
-                self._registry.candidates(found, "llm", "purposes", purpose)
-            )
+            return purpose, found
         if DEFAULT in (purpose, llm.unknown_purpose):
-            return self._registry.get_model()
+            return DEFAULT, self._registry.default()
         raise PurposeNotFoundError(
             purpose,
             [DEFAULT, *llm.purposes],

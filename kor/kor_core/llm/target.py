@@ -3,19 +3,24 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from inspect import isawaitable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from kor_core.errors import KorError, LLMError, LLMTimeoutError, ProviderError
 from kor_core.llm import emulation
 from kor_core.llm.base import BaseLLMModel
 from kor_core.llm.generation import GenerationSettings
+from kor_core.llm.pipeline import Policies
+from kor_core.llm.policies.circuit import CircuitKey
 from kor_core.llm.profile import ModelProfile
 from kor_core.llm.reference import Reference
 from kor_core.llm.request import ChatRequest
 from kor_core.llm.response import Delta, Embeddings, LLMResponse
+from kor_core.llm.selection import Standing
 from kor_core.redaction import redact, secrets_in
 
 __all__ = ["Target"]
+
+T = TypeVar("T")
 
 
 class Target(NamedTuple):
@@ -27,12 +32,38 @@ class Target(NamedTuple):
         find: returns the provider's own object; asked at each call, so that a provider
             registered in another's place is used from then on.
         known: returns what is known of the model.
+        circuit: whose circuit breaker it stands behind.
+        gates: the names under which its concurrency is limited, the narrowest first.
+        account: whose key is used: the tenant's id where it brought its own, else None.
+        tags: that the operator gave the model.
+        tenants: who may use it; None for everybody.
     """
 
     reference: Reference
     config: dict[str, Any]
     find: Callable[[], BaseLLMModel]
     known: Callable[[], ModelProfile]
+    circuit: CircuitKey
+    gates: tuple[str, ...] = ()
+    account: str | None = None
+    tags: frozenset[str] = frozenset()
+    tenants: frozenset[str] | None = None
+
+    def standing(self, policies: Policies) -> Standing:
+        """Return how it stands at the moment."""
+        return Standing(
+            self.reference,
+            self.known(),
+            policies.breakers.state(self.circuit),
+            policies.latencies.of(str(self.reference)),
+            tags=self.tags,
+            tenants=self.tenants,
+        )
+
+    def may_hold_more_than(self, other: "Target") -> bool:
+        """Say whether its window may hold more; where one of the two is unknown, it may."""
+        mine, theirs = self.known().context_window, other.known().context_window
+        return mine is None or theirs is None or mine > theirs
 
     async def generate(self, prompt: str, settings: GenerationSettings) -> str:
         """Answer one prompt, or raise an error of KOR."""
@@ -40,15 +71,14 @@ class Target(NamedTuple):
             model = self.find()
             taken = emulation.taken_by(model.agenerate, emulation.keywords(settings))
             answer = await _awaited(model.agenerate(prompt, **taken))
-        return self._checked(answer)
+        return self._checked(answer, str, "agenerate")
 
-    def _checked(self, answer: object) -> str:
-        if isinstance(answer, str):
+    def _checked(self, answer: object, kind: type[T], method: str) -> T:
+        if isinstance(answer, kind):
             return answer
         provider, model = self.reference
         raise ProviderError(
-            f"agenerate() returned {type(answer).__name__}, not a text. "
-            "A model's agenerate must return a str.",
+            f"{method}() returned {type(answer).__name__}. It must return {kind.__name__}.",
             provider=provider,
             model=model,
         )
@@ -56,7 +86,6 @@ class Target(NamedTuple):
     async def chat(self, request: ChatRequest, *, strict: bool) -> LLMResponse:
         """Answer a request, or raise an error of KOR."""
         async with self._typed_errors():
-            self.refuse_missing(request)
             if (
                 request.schema is None
                 or strict
@@ -67,20 +96,13 @@ class Target(NamedTuple):
                 response = await emulation.answered(request, self._ask, native=False)
         return response if response.cost is not None else self._priced(response)
 
-    def refuse_missing(self, request: ChatRequest) -> None:
-        """Refuse what the model is known not to be able to do."""
-        if needs := request.needs:
-            emulation.refuse_missing(self.reference.model, self.known(), needs)
-
-    def _may_have(self, capability: str) -> bool:
-        return self.known().supports(capability) is not False
-
     async def _ask(self, request: ChatRequest, *, strict: bool = False) -> LLMResponse:
         # Only what is asked for is named: a model may override achat and know no schemas.
         more: dict[str, Any] = {}
         if request.schema is not None:
             more = {"schema": request.schema, "strict": strict}
-        return await self.find().achat(request.messages, **request.arguments, **more)
+        answer = await self.find().achat(request.messages, **request.arguments, **more)
+        return self._checked(answer, LLMResponse, "achat")
 
     def _priced(self, response: LLMResponse) -> LLMResponse:
         if response.usage is None:
@@ -89,9 +111,9 @@ class Target(NamedTuple):
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | LLMResponse]:
         """Give the deltas of an answer, and then the whole of it."""
-        async with self._typed_errors():
-            self.refuse_missing(request)
-            async with self.find().astream(request.messages, **request.arguments) as stream:
+        async with self._typed_errors():  # opening may fail too
+            opened = self.find().astream(request.messages, **request.arguments)
+            async with opened as stream:
                 async for delta in stream:
                     yield delta
                 response = stream.response
@@ -100,8 +122,8 @@ class Target(NamedTuple):
     async def embed(self, texts: Sequence[str], settings: GenerationSettings) -> Embeddings:
         """Make vectors, or raise an error of KOR."""
         async with self._typed_errors():
-            emulation.refuse_missing(self.reference.model, self.known(), ["embeddings"])
-            found = await self.find().aembed(texts, settings=settings)
+            made = await self.find().aembed(texts, settings=settings)
+            found = self._checked(made, Embeddings, "aembed")
         if found.cost is not None or found.usage is None:
             return found
         return found.with_cost(self.known().cost(found.usage))

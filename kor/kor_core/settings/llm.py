@@ -7,7 +7,8 @@ from typing import Any, Final, Literal, Self
 from pydantic import Field, model_validator
 
 from kor_core.settings.budgets import BudgetSettings
-from kor_core.settings.models import ProfileSettings
+from kor_core.settings.capabilities import Capability
+from kor_core.settings.models import Price, ProfileSettings
 from kor_core.settings.policies import PolicySettings
 from kor_core.settings.provenance import as_table
 from kor_core.settings.rates import Concurrency, RequestsPerMinute, TokensPerMinute
@@ -38,7 +39,6 @@ __all__ = [
 ]
 
 MODEL_MISSING: Final = "The model is missing: set `model`, or `candidates`."
-_NOT_YET: Final = "Not acted on by this version: refused when the model is asked for."
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -67,23 +67,26 @@ class ModelSettings(Table):
     strategy: Strategy = Field(
         default="ordered",
         description="How to choose: `ordered`, `cheapest`, `fastest`, `round_robin`, or a "
-        "function as `package.module:name`. " + _NOT_YET,
+        "function as `package.module:name`.",
     )
-    needs: tuple[Text, ...] = Field(
+    needs: tuple[Capability, ...] = Field(
         default=(),
         description="Capabilities that the model must have, such as `tools`, `vision`, "
-        "`json_schema`, `streaming` or `embeddings`. " + _NOT_YET,
+        "`json_schema`, `streaming` or `embeddings`.",
     )
     min_context: Whole | None = Field(
         default=None,
         ge=1,
-        description="Smallest context window that will do, in tokens. " + _NOT_YET,
+        description="Smallest context window that will do, in tokens.",
     )
-    max_price: Number | None = Field(
+    max_price: Price | None = Field(
         default=None,
-        ge=0,
         description="Highest price accepted, in US dollars per million tokens, for input and "
-        "for output alike. " + _NOT_YET,
+        "for output alike.",
+    )
+    tags: tuple[Text, ...] = Field(
+        default=(),
+        description="Tags that `[llm.models]` must have given the model, such as `eu`.",
     )
     temperature: Number | None = Field(default=None, ge=0, description="Sampling temperature.")
     max_tokens: Whole | None = Field(default=None, ge=1, description="Longest answer, in tokens.")

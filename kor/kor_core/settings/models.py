@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from kor_core.settings.capabilities import CAPABILITIES, Capability
 from kor_core.settings.rates import Concurrency, RequestsPerMinute, TokensPerMinute
 from kor_core.settings.tables import Table
-from kor_core.settings.values import Flag, FrozenMap, Whole
+from kor_core.settings.values import Flag, FrozenMap, Text, Whole
 from kor_core.suggestions import listed
 
 __all__ = ["Price", "ProfileSettings"]
@@ -69,6 +69,13 @@ class ProfileSettings(Table):
         description="What the model can do and what it cannot, such as "
         "`{ tools = true, vision = false }`. "
         f"Names: {listed(f'`{name}`' for name in CAPABILITIES)}.",
+    )
+    tags: tuple[Text, ...] = Field(
+        default=(),
+        description="Names of your own, such as `eu`, that a purpose may ask for by `tags`.",
+    )
+    tenants: tuple[Text, ...] | None = Field(
+        default=None, description="The tenants that may use the model; by default all may."
     )
     requests_per_minute: RequestsPerMinute = None
     tokens_per_minute: TokensPerMinute = None

@@ -69,6 +69,8 @@ REACTIONS: Final[Mapping[type[errors.KorError], Reaction]] = MappingProxyType(
         errors.ModelNotFoundError: _COOLDOWN,
         errors.QuotaExhaustedError: _COOLDOWN,
         errors.CapabilityNotSupportedError: Reaction(Next.ANY, Health.UNTRIED),
+        errors.CircuitOpenError: Reaction(Next.ANY, Health.UNTRIED),
+        errors.NotEligibleError: Reaction(Next.ANY, Health.UNTRIED),
         # A purpose within a purpose: its own candidates were retried and judged already.
         errors.AllModelsFailedError: Reaction(Next.ANY, Health.UNTRIED),
         errors.BadRequestError: Reaction(Next.NONE, Health.ANSWERED),

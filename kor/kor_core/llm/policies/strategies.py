@@ -4,12 +4,15 @@ What is unknown ranks behind what is known, what cools down ranks behind all, an
 stays in the order given.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from hashlib import blake2b
 from itertools import count
-from typing import Any
+from typing import Any, Final
+
+from kor_core.suggestions import listed
 
 __all__ = [
     "Option",
@@ -20,6 +23,7 @@ __all__ = [
     "ordered",
     "preferred",
     "round_robin",
+    "strategy_named",
     "wider",
 ]
 
@@ -116,6 +120,30 @@ def preferred(affinity: str, options: Iterable[Option]) -> tuple[Option, ...]:
         return (*_rank(option), _score(affinity, option.reference))
 
     return tuple(sorted(options, key=place))
+
+
+def strategy_named(name: str) -> Strategy:
+    """Return a strategy that comes with KOR; ``round_robin`` counts turns of its own.
+
+    Raises:
+        ValueError: there is none of that name.
+
+    >>> strategy_named("cheapest") is cheapest
+    True
+    """
+    if name == "round_robin":
+        return partial(round_robin, turns=Turns())
+    found = _NAMED.get(name)
+    if found is None:
+        raise ValueError(f"No strategy '{name}'. Strategies: {listed([*_NAMED, 'round_robin'])}.")
+    return found
+
+
+_NAMED: Final[Mapping[str, Strategy]] = {
+    "ordered": ordered,
+    "cheapest": cheapest,
+    "fastest": fastest,
+}
 
 
 def wider(options: Iterable[Option], than: Option) -> tuple[Option, ...]:

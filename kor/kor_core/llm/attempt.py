@@ -1,0 +1,134 @@
+"""One request to one candidate, inside all that surrounds a request."""
+
+import asyncio
+from contextlib import suppress
+from decimal import Decimal
+from time import perf_counter
+from types import TracebackType
+from typing import Any, Final, Protocol, Self, TypeVar
+
+from kor_core.errors import LLMConnectionError, LLMError, StateUnavailableError
+from kor_core.llm.pipeline import Policies
+from kor_core.llm.policies.breaker import Guard
+from kor_core.llm.policies.concurrency import Place
+from kor_core.llm.policies.ledger import Entry, Ledger
+from kor_core.llm.policies.limits import Reservation
+from kor_core.llm.target import Target
+
+__all__ = ["Owner", "Request"]
+
+T = TypeVar("T")
+
+
+class Owner(Protocol):
+    """The call that a request belongs to."""
+
+    policies: Policies
+    ledger: Ledger
+
+    def too_late(self) -> LLMError | None:
+        """Return the error of a call whose deadline has passed, else None."""
+        ...
+
+    def goes_on(self, target: Target, error: LLMError) -> bool:
+        """Take in a failure; say whether the call goes on after it."""
+        ...
+
+
+class Request:
+    """An async context manager around asking a target.
+
+    Inside, a place is held, what it may take is reserved, and its record is kept. A failure
+    after which the call goes on is taken in; any other is raised.
+
+    Args:
+        owner: the call.
+        target: who is asked.
+        guard: of the circuit breaker, which let it through.
+        reservation: of limits and budgets, if any count.
+        place: at the gates that it has to pass.
+    """
+
+    def __init__(
+        self,
+        owner: Owner,
+        target: Target,
+        guard: Guard,
+        reservation: Reservation | None,
+        place: Place,
+    ) -> None:
+        self.target: Final = target
+        self._owner = owner
+        self._guard = guard
+        self._reservation = reservation
+        self._place = place
+        self._entry: Entry = owner.ledger.attempt(str(target.reference))
+        self._started = 0.0
+        self._began = False
+        self._result: Any = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._place.__aenter__()
+        except BaseException:  # cancelled in the queue: nothing was sent
+            self._guard.released()
+            await self._settle(tokens=0)
+            raise
+        self._entry.__enter__()
+        self._started = perf_counter()
+        return self
+
+    def began(self) -> None:
+        """Take note of the first delta: the reader has it, so that nobody else can answer."""
+        if not self._began:
+            self._began = True
+            self._note_latency()
+
+    def answered(self, result: T) -> T:
+        """Take note of the answer, and return it."""
+        self._result = result
+        if not self._began:
+            self._note_latency()
+        usage, cost = getattr(result, "usage", None), getattr(result, "cost", None)
+        self._entry.note(usage=usage, cost=cost, request_id=getattr(result, "request_id", None))
+        return result
+
+    def _note_latency(self) -> None:
+        seconds = perf_counter() - self._started
+        self._owner.policies.latencies.note(str(self.target.reference), seconds)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        # The deadline cancels; that is the model's failure, and a caller's cancellation is not.
+        late = self._owner.too_late() if isinstance(error, asyncio.CancelledError) else None
+        outcome = late or error
+        self._entry.__exit__(None, outcome, None)
+        self._guard.__exit__(None, outcome, None)
+        await self._place.__aexit__(kind, error, traceback)
+        await self._settled(outcome)
+        if isinstance(error, LLMError) and not self._began:
+            return self._owner.goes_on(self.target, error)
+        return False
+
+    async def _settled(self, outcome: BaseException | None) -> None:
+        if self._reservation is None:
+            return
+        if outcome is None:
+            usage = getattr(self._result, "usage", None)
+            total = None if usage is None else usage.total_tokens
+            await self._settle(tokens=total)
+        elif isinstance(outcome, LLMConnectionError) or getattr(outcome, "status", None):
+            await self._settle(tokens=0)  # refused, or never there: nothing was generated
+        # Otherwise nobody knows what it took, and the estimate stands.
+
+    async def _settle(self, *, tokens: int | None) -> None:
+        if self._reservation is None:
+            return
+        cost = Decimal() if tokens == 0 else getattr(self._result, "cost", None)
+        # The answer is there, or the error: counting it must not take its place.
+        with suppress(StateUnavailableError):
+            await self._reservation.settle(tokens=tokens, cost=cost)

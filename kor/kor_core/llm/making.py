@@ -1,0 +1,244 @@
+"""Makes the targets of handles: their settings, keys, and the providers' own objects."""
+
+import os
+from collections.abc import Callable, Mapping
+from threading import Lock
+from typing import Any, Protocol
+
+from kor_core.errors import (
+    KorError,
+    LLMError,
+    NotEligibleError,
+    ProviderError,
+    ProviderNotFoundError,
+)
+from kor_core.llm import credentials
+from kor_core.llm.base import BaseLLMModel, BaseLLMProvider
+from kor_core.llm.candidate import Candidate
+from kor_core.llm.grants import Grants
+from kor_core.llm.pipeline import Policies
+from kor_core.llm.policies.breaker import Breakers
+from kor_core.llm.policies.circuit import CircuitKey
+from kor_core.llm.profile import ModelProfile
+from kor_core.llm.reference import Reference
+from kor_core.llm.selection import Standing
+from kor_core.llm.target import Target
+from kor_core.redaction import Config, redact, secrets_in
+from kor_core.settings import Settings
+from kor_core.settings.models import ProfileSettings
+
+__all__ = ["Knowing", "TargetMaker", "gates_of", "tables_of"]
+
+
+class Knowing(Protocol):
+    """What is needed of a registry here."""
+
+    @property
+    def providers(self) -> Mapping[str, BaseLLMProvider]:
+        """All providers by id."""
+        ...
+
+    def get_provider(self, provider_id: str) -> BaseLLMProvider:
+        """Return the provider of that id."""
+        ...
+
+    def profile(self, reference: Reference) -> ModelProfile:
+        """Return what the configuration and the table of profiles know of a model."""
+        ...
+
+
+class TargetMaker:
+    """Makes targets of candidates.
+
+    Args:
+        settings: what the kernel runs on.
+        registry: where providers and profiles are found.
+        breakers: tells keys apart without revealing them.
+    """
+
+    def __init__(self, settings: Settings, registry: Knowing, breakers: Breakers) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._breakers = breakers
+
+    def target(self, candidate: Candidate) -> Target:
+        """Return the target for a candidate; its object is made when it is first asked for.
+
+        Raises:
+            MissingCredentialsError: its provider needs a key and has none.
+        """
+        reference = candidate.reference
+        config = self._config(candidate)
+        inner = _Inner(self._registry.get_provider, reference, config)
+        tables = tables_of(self._settings.llm.models, reference)
+        allowed = [table.tenants for table in tables if table.tenants is not None]
+        return Target(
+            reference,
+            config,
+            inner,
+            _Known(self._registry.profile, reference, inner),
+            self._circuit(reference, config),
+            gates_of(reference),
+            self._account(reference),
+            frozenset(tag for table in tables for tag in table.tags),
+            frozenset(allowed[-1]) if allowed else None,
+        )
+
+    def standing(self, candidate: Candidate, policies: Policies) -> Standing:
+        """Return how a candidate stands at the moment, without making anything."""
+        reference = candidate.reference
+        try:
+            self._registry.get_provider(reference.provider)
+            target = self.target(candidate)
+        except LLMError as error:
+            return Standing(reference, unusable=error)
+        except ProviderNotFoundError as error:
+            missing = NotEligibleError(str(error), model=reference.model)
+            return Standing(reference, unusable=missing)
+        return Standing(
+            reference,
+            self._registry.profile(reference),
+            policies.breakers.state(target.circuit),
+            policies.latencies.of(str(reference)),
+            tags=target.tags,
+            tenants=target.tenants,
+        )
+
+    def _circuit(self, reference: Reference, config: Mapping[str, Any]) -> CircuitKey:
+        key, url = config.get("api_key") or "", config.get("base_url") or ""
+        fingerprint = self._breakers.fingerprint(str(key), str(url)) if key or url else ""
+        return CircuitKey(self._settings.tenant, *reference, fingerprint)
+
+    def _account(self, reference: Reference) -> str | None:
+        tenancy = self._settings.tenancy
+        if tenancy is None:
+            return None
+        own = tenancy.provider(reference.provider)
+        brought = own.api_key is not None or own.base_url is not None
+        return tenancy.tenant if brought else None
+
+    def _config(self, candidate: Candidate) -> Config:
+        provider, model = candidate.reference
+        grants = Grants(self._settings, self._registry.providers)
+        wanted = grants.credentials(candidate.reference)
+        values = _provider_values(grants, candidate.reference)
+        config = Config({**values, **candidate.settings})
+        credentials.complete(config, wanted, os.environ)
+        credentials.require(
+            config, wanted, provider=provider, model=model, asked_by=self._asked_by(candidate)
+        )
+        return config
+
+    def _asked_by(self, candidate: Candidate) -> str:
+        if not candidate.key:
+            return ""
+        origin = self._settings.origin(*candidate.key)
+        place = f" in {origin}" if origin else ""
+        return f" It was asked for by [{'.'.join(candidate.key)}]{place}."
+
+
+def _provider_values(grants: Grants, reference: Reference) -> dict[str, Any]:
+    settings = grants.provider_settings(reference)
+    if settings is None:
+        return {}
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    values = {"api_key": key, "base_url": settings.base_url, "timeout": settings.timeout}
+    return {**{k: v for k, v in values.items() if v is not None}, **settings.extra}
+
+
+def tables_of(
+    models: Mapping[str, ProfileSettings], reference: Reference
+) -> tuple[ProfileSettings, ...]:
+    """Return the tables of ``[llm.models]`` that mean a model, the most exact last."""
+    provider, model = reference
+    names = (model, f"{provider}/{model}", f"{provider}:{model}") if models else ()
+    return tuple(models[name] for name in names if name in models)
+
+
+def gates_of(reference: Reference) -> tuple[str, ...]:
+    """Return the names under which a model's concurrency may be limited, the narrowest first.
+
+    >>> gates_of(Reference("openai", "gpt-4o"))
+    ('model openai:gpt-4o', 'model openai/gpt-4o', 'model gpt-4o', 'provider openai')
+    """
+    provider, model = reference
+    return (
+        f"model {provider}:{model}",
+        f"model {provider}/{model}",
+        f"model {model}",
+        f"provider {provider}",
+    )
+
+
+class _Inner:
+    """The provider's own object: made once, and again when another provider takes the id."""
+
+    def __init__(
+        self,
+        get_provider: Callable[[str], BaseLLMProvider],
+        reference: Reference,
+        config: Config,
+    ) -> None:
+        self._get_provider = get_provider
+        self._reference = reference
+        self._config = config
+        self._made: tuple[BaseLLMProvider, BaseLLMModel] | None = None
+        self._lock = Lock()
+
+    def __call__(self) -> BaseLLMModel:
+        provider = self._get_provider(self._reference.provider)
+        made = self._made
+        if made is not None and made[0] is provider:
+            return made[1]
+        with self._lock:
+            made = self._made
+            if made is None or made[0] is not provider:
+                made = self._made = provider, self._create(provider)
+            return made[1]
+
+    def _create(self, provider: BaseLLMProvider) -> BaseLLMModel:
+        name, model_name = self._reference
+        try:
+            made = provider.create_model(model_name, self._config)
+        except KorError:
+            raise
+        except Exception as error:  # a custom provider may raise anything
+            words = f"create_model() failed: {type(error).__name__}: {error}"
+            message = redact(words, secrets_in(self._config))
+            raise ProviderError(message, provider=name, model=model_name) from error
+        return self._checked(made, provider)
+
+    def _checked(self, made: object, provider: BaseLLMProvider) -> BaseLLMModel:
+        if isinstance(made, BaseLLMModel):
+            return made
+        name, model_name = self._reference
+        raise ProviderError(
+            f"create_model() of {type(provider).__name__} returned {type(made).__name__}; "
+            "it must return a BaseLLMModel.",
+            provider=name,
+            model=model_name,
+        )
+
+
+class _Known:
+    """What is known of a model: of its class, the table of profiles and the configuration."""
+
+    def __init__(
+        self, look: Callable[[Reference], ModelProfile], reference: Reference, inner: _Inner
+    ) -> None:
+        self._look = look
+        self._reference = reference
+        self._inner = inner
+        self._found: tuple[BaseLLMModel, ModelProfile] | None = None
+
+    def __call__(self) -> ModelProfile:
+        inner = self._inner()
+        found = self._found
+        if found is None or found[0] is not inner:
+            found = self._found = inner, self._merged(inner.profile)
+        return found[1]
+
+    def _merged(self, own: ModelProfile) -> ModelProfile:
+        # What its class cannot do, no table makes it do.
+        lacking = ModelProfile(unsupported=own.unsupported)
+        return own.overlaid(self._look(self._reference)).overlaid(lacking)
