@@ -5,7 +5,7 @@ neither knows the other. It holds for the whole process, threads without context
 a call that must not leave does not leave because it comes from a worker thread.
 """
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
 from threading import Lock
@@ -141,7 +141,7 @@ class Answer(Protocol):
         """Return the whole body."""
         ...
 
-    def pieces(self) -> AsyncIterator[bytes]:
+    def pieces(self) -> AsyncGenerator[bytes]:
         """Yield the body as it comes."""
         ...
 

@@ -7,7 +7,7 @@ the client they are given sends through here instead.
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from typing import Final
 
 import aiohttp
@@ -66,7 +66,7 @@ class Answer:
             self.close()
         raise broken
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes]:
         """Yield the body as it comes."""
         left = largest(self.status)
         try:

@@ -1,14 +1,28 @@
-"""Reads the text out of a chat completion, and trusts nothing in it."""
+"""Reads a chat completion, OpenAI's or litellm's, and trusts nothing in it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kor_core.adapters.attempt import SenselessAnswerError
 from kor_core.adapters.shapes import is_sequence, is_table
 from kor_core.errors import ProviderError
+from kor_core.llm.messages import ToolCall
+from kor_core.llm.response import LLMResponse, Usage
+from kor_core.llm.streams import arguments_of
 
-__all__ = ["parsed", "text_of"]
+__all__ = [
+    "count_in",
+    "joined",
+    "no_text",
+    "parsed",
+    "refuse_error",
+    "response_of",
+    "text_in",
+    "text_of",
+    "usage_of",
+    "why_empty",
+]
 
 
 def parsed(content: bytes) -> Mapping[str, Any]:
@@ -28,24 +42,61 @@ def parsed(content: bytes) -> Mapping[str, Any]:
     return answer
 
 
-def text_of(answer: Mapping[str, Any]) -> str:
-    """Return the text of the first choice.
+def response_of(answer: Mapping[str, Any]) -> LLMResponse:
+    """Return the answer in the first choice.
 
     Raises:
         SenselessAnswerError: there is no choice, or an error in its place; or the provider
             or the model declined, which its code says.
+        InvalidToolCallError: the arguments of a tool call are no JSON object.
         ProviderError: the answer is empty.
     """
-    if answer.get("error"):
-        raise SenselessAnswerError("it holds an error")
+    refuse_error(answer)
     choice = _first_choice(answer)
     message = choice.get("message")
     if not is_table(message):
         raise SenselessAnswerError("its choice holds no message")
-    text = _joined(message.get("content"))
-    if not text:
-        raise _why_empty(choice.get("finish_reason"), message)
-    return text
+    text = joined(message.get("content"))
+    calls = tuple(_calls_in(message))
+    finish = text_in(choice, "finish_reason")
+    if not text and not calls:
+        raise why_empty(finish, text_in(message, "refusal"))
+    return LLMResponse(
+        text,
+        calls,
+        usage_of(answer.get("usage")),
+        finish_reason=finish or None,
+        model_id=text_in(answer, "model") or None,
+        raw=answer,
+    )
+
+
+def text_of(answer: Mapping[str, Any]) -> str:
+    """Return the text of the first choice.
+
+    Raises:
+        SenselessAnswerError: as for :func:`response_of`.
+        ProviderError: the answer is empty, or holds nothing but tool calls.
+    """
+    response = response_of(answer)
+    if not response.text:
+        raise no_text()
+    return response.text
+
+
+def no_text() -> ProviderError:
+    """Return the error for an answer of tool calls, where a text was asked for."""
+    return ProviderError("The answer holds tool calls and no text. Ask with achat() instead.")
+
+
+def refuse_error(answer: Mapping[str, Any]) -> None:
+    """Refuse an answer that holds an error, whatever its status.
+
+    Raises:
+        SenselessAnswerError: it does; the words of it are read off the exchange.
+    """
+    if answer.get("error"):
+        raise SenselessAnswerError("it holds an error")
 
 
 def _first_choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -56,25 +107,77 @@ def _first_choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     return first
 
 
-def _joined(content: object) -> str:
-    """Join the parts that some servers make of a text."""
+def joined(content: object) -> str:
+    """Return the text of a message's content; some servers make parts of it."""
     if isinstance(content, str):
         return content
     parts = content if is_sequence(content) else ()
-    return "".join(
-        part["text"] for part in parts if is_table(part) and isinstance(part.get("text"), str)
+    return "".join(text_in(part, "text") for part in parts)
+
+
+def text_in(table: object, name: str) -> str:
+    """Return the text of that name in an object of JSON; empty where there is none.
+
+    >>> text_in({"model": "gpt-4"}, "model"), text_in({"model": None}, "model"), text_in([], "x")
+    ('gpt-4', '', '')
+    """
+    found = table.get(name) if is_table(table) else None
+    return found if isinstance(found, str) else ""
+
+
+def _calls_in(message: Mapping[str, Any]) -> Iterator[ToolCall]:
+    calls = message.get("tool_calls")
+    for index, call in enumerate(calls if is_sequence(calls) else ()):
+        function: Any = call.get("function") if is_table(call) else None
+        name = text_in(function, "name")
+        if not name:
+            raise SenselessAnswerError("its tool call names no function")
+        arguments = function.get("arguments")
+        given = dict(arguments) if is_table(arguments) else arguments_of(name, arguments or "")
+        # Some servers give no id, and the result needs one to name.
+        yield ToolCall(text_in(call, "id") or f"call_{index}", name, given)
+
+
+def usage_of(usage: object) -> Usage | None:
+    """Return what a call took; None where the server does not say.
+
+    >>> usage_of({"prompt_tokens": 3, "completion_tokens": 1}).total_tokens
+    4
+    """
+    found = Usage(
+        count_in(usage, "prompt_tokens"),
+        count_in(usage, "completion_tokens"),
+        count_in(usage, "prompt_tokens_details", "cached_tokens"),
+        count_in(usage, "completion_tokens_details", "reasoning_tokens"),
     )
+    return None if found == Usage() else found
 
 
-def _why_empty(finish: object, message: Mapping[str, Any]) -> Exception:
-    if message.get("refusal") or finish == "content_filter":
-        refusal = message.get("refusal") or "its content filter stopped the answer"
-        return SenselessAnswerError(str(refusal), code="content_filter")
+def count_in(table: object, *names: str) -> int | None:
+    """Return a number of tokens, found by its names from the outside in; None where it is none.
+
+    >>> count_in({"details": {"cached": 2}}, "details", "cached"), count_in({"n": -1}, "n")
+    (2, None)
+    """
+    found: Any = table
+    for name in names:
+        found = found.get(name) if is_table(found) else None
+    return found if isinstance(found, int) and type(found) is not bool and found >= 0 else None
+
+
+def why_empty(finish: str, refusal: str) -> Exception:
+    """Return the error for an answer that has neither text nor tool calls.
+
+    Args:
+        finish: why it ended, in the words of chat completions.
+        refusal: what the model said in place of an answer.
+    """
+    if refusal or finish == "content_filter":
+        words = refusal or "its content filter stopped the answer"
+        return SenselessAnswerError(words, code="content_filter")
     if finish == "length":
         return ProviderError(
             "The answer is empty: max_tokens was used up before the first word, perhaps by "
             "reasoning. Raise max_tokens."
         )
-    if message.get("tool_calls"):
-        return ProviderError("The answer holds tool calls and no text. Ask with achat() instead.")
     return ProviderError("The answer is empty. Try again.", retryable=True)

@@ -4,7 +4,8 @@ openai 2 and litellm speak httpx, openai 3 speaks httpx2. Both have the same cla
 definition serves, made for the library it is asked for.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 from datetime import timedelta
 from functools import cache
 from time import perf_counter
@@ -107,11 +108,15 @@ def _body_class(library: Any) -> Any:
             self._exchange = exchange
             self._encoding = _encoding(exchange)
 
-        async def __aiter__(self) -> AsyncIterator[bytes]:
+        async def __aiter__(self) -> AsyncGenerator[bytes]:
             try:
-                async for piece in _unpacked(self._answer, self._encoding, self._exchange):
-                    self._exchange.streamed(piece)
-                    yield piece
+                # Closed with this one, not when the collector finds them: a reader may leave.
+                async with aclosing(
+                    _unpacked(self._answer, self._encoding, self._exchange)
+                ) as pieces:
+                    async for piece in pieces:
+                        self._exchange.streamed(piece)
+                        yield piece
             except Broken as broken:
                 error = _translated(library, broken)
             else:
@@ -133,12 +138,13 @@ async def _whole(answer: Answer, exchange: Exchange) -> bytes:
     raise broken
 
 
-async def _unpacked(answer: Answer, encoding: str, exchange: Exchange) -> AsyncIterator[bytes]:
+async def _unpacked(answer: Answer, encoding: str, exchange: Exchange) -> AsyncGenerator[bytes]:
     try:
         unpacking = Unpacking(encoding, largest(answer.status))
-        async for packed in answer.pieces():
-            if piece := unpacking.fed(packed):
-                yield piece
+        async with aclosing(answer.pieces()) as pieces:
+            async for packed in pieces:
+                if piece := unpacking.fed(packed):
+                    yield piece
         unpacking.finish()
     except UnusableBodyError as error:
         broken = _unusable(error, exchange)

@@ -1,6 +1,7 @@
 """Plays a cassette to the transports, or records what they are answered."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Protocol
@@ -64,7 +65,7 @@ class _Played:
     async def read(self) -> bytes:
         return b"".join(self._pieces)
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes]:
         for piece in self._pieces:
             yield piece
 
@@ -140,11 +141,12 @@ class _Recording:
         self._note(body, streamed=False)
         return body
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes]:
         try:
-            async for piece in self._answer.pieces():
-                self._received.append(piece)
-                yield piece
+            async with aclosing(self._answer.pieces()) as pieces:
+                async for piece in pieces:
+                    self._received.append(piece)
+                    yield piece
         except Exception:
             self._failed = True  # a broken connection is no answer
             raise

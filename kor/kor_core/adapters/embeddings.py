@@ -1,0 +1,66 @@
+"""Reads OpenAI's embeddings, and trusts nothing in them."""
+
+import struct
+from array import array
+from base64 import b64decode
+from collections.abc import Mapping
+from typing import Any, Final
+
+from kor_core.adapters.attempt import SenselessAnswerError
+from kor_core.adapters.completion import refuse_error, text_in, usage_of
+from kor_core.adapters.shapes import is_sequence, is_table
+from kor_core.llm.response import Embeddings
+
+__all__ = ["embeddings_of"]
+
+_FLOAT: Final = 4  # bytes
+
+
+def embeddings_of(answer: Mapping[str, Any], count: int) -> Embeddings:
+    """Return the vectors, in the order of the texts.
+
+    Args:
+        answer: as it came.
+        count: how many texts there were.
+
+    Raises:
+        SenselessAnswerError: there is not one vector for each text, or an error in their place.
+
+    >>> rows = [{"index": 1, "embedding": [2.0]}, {"index": 0, "embedding": [1.0]}]
+    >>> embeddings_of({"data": rows}, 2).vectors
+    ((1.0,), (2.0,))
+    """
+    refuse_error(answer)
+    rows = answer.get("data")
+    if not is_sequence(rows):
+        raise SenselessAnswerError("it holds no embeddings")
+    found = {_index_of(row, place): row for place, row in enumerate(rows)}
+    if len(rows) != count or found.keys() != set(range(count)):
+        raise SenselessAnswerError(f"it holds {len(rows)} embeddings for {count} texts")
+    return Embeddings(
+        tuple(_vector(found[index]) for index in range(count)),
+        usage_of(answer.get("usage")),
+        model_id=text_in(answer, "model") or None,
+    )
+
+
+def _index_of(row: object, place: int) -> int:
+    index = row.get("index") if is_table(row) else None
+    return index if isinstance(index, int) else place
+
+
+def _vector(row: object) -> tuple[float, ...]:
+    written: Any = row.get("embedding") if is_table(row) else None
+    try:
+        vector = _decoded(written) if isinstance(written, str) else tuple(array("d", written))
+    except (TypeError, ValueError, struct.error):
+        vector = ()
+    if not vector:
+        raise SenselessAnswerError("one of its embeddings is no list of numbers")
+    return vector
+
+
+def _decoded(written: str) -> tuple[float, ...]:
+    """Return what base64 holds: numbers of 4 bytes, the lowest first."""
+    data = b64decode(written, validate=True)
+    return struct.unpack(f"<{len(data) // _FLOAT}f", data)
