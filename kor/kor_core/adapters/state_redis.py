@@ -1,10 +1,9 @@
 """Counts of limits and budgets in a Redis that several processes share, through ``limits``."""
 
 import asyncio
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Sequence
 from importlib.util import find_spec
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from kor_core.adapters.loading import load
@@ -17,6 +16,8 @@ from kor_core.settings import StateSettings
 from kor_core.settings.values import masked_url
 
 __all__ = ["SDK", "Opened", "RedisState", "redis_state"]
+
+T = TypeVar("T")
 
 # A loop rarely has more calls at once that ask Redis; others wait, within the timeout.
 _MOST_CONNECTIONS: Final = 50
@@ -93,9 +94,11 @@ class RedisState:
         Raises:
             StateFailure: Redis cannot be reached, or refuses.
         """
-        with self._failures():
-            full = await (await self._here()).take(charges)
+        full = await self._answer(self._take(charges))
         return Full(*map(int, full)) if full else None
+
+    async def _take(self, charges: Sequence[Charge]) -> list[Any]:
+        return await (await self._here()).take(charges)
 
     async def counts(self, keys: Sequence[str]) -> list[int]:
         """Return the counts of these keys.
@@ -103,9 +106,11 @@ class RedisState:
         Raises:
             StateFailure: Redis cannot be reached, or refuses.
         """
-        with self._failures():
-            storage = (await self._here()).storage
-            return [*await asyncio.gather(*(storage.get(key) for key in keys))]
+        return await self._answer(self._counts(keys))
+
+    async def _counts(self, keys: Sequence[str]) -> list[int]:
+        storage = (await self._here()).storage
+        return [*await asyncio.gather(*(storage.get(key) for key in keys))]
 
     async def _here(self) -> "Opened":
         await self.prepare()
@@ -115,16 +120,13 @@ class RedisState:
         opened: Opened = self._sdk.open(self._url, self._prefix, self._timeout)
         return opened
 
-    @contextmanager
-    def _failures(self) -> Generator[None]:
+    async def _answer(self, asked: Awaitable[list[T]]) -> list[T]:
         try:
-            yield
+            return await asked
         # Of redis, of limits, of the network: the policy holds for all of them.
         except Exception as error:  # noqa: BLE001  # see above
             words = redact(f"{type(error).__name__}: {error}", self._secrets())
-        else:
-            return
-        # Raised out here: the cause's frames hold the password.
+        # Raised out here: the other error's frames hold the password.
         raise StateFailure(words)
 
     def _secrets(self) -> list[str]:

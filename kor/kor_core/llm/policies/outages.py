@@ -7,7 +7,7 @@ added when it is back.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Lock
 from typing import Final, Literal, NamedTuple, Protocol
 
@@ -75,7 +75,7 @@ class Enduring:
             StateUnavailableError: it does not answer, and policy is to refuse.
         """
         if not self._may_ask():
-            self._do_without(charges)
+            self._do_without(charges, "it did not answer a moment ago")
             return None
         await self._remote.prepare()
         try:
@@ -83,15 +83,18 @@ class Enduring:
                 await self._pay()
                 full = await self._remote.take(charges)
         except (StateFailure, TimeoutError) as error:
-            self._note_failure(error)
-            self._do_without(charges)
-            return None
+            why = self._said(error)
         except asyncio.CancelledError:
             # The caller is leaving; what it used is used nevertheless.
             self._owe([charge for charge in charges if charge.limit is None])
             raise
-        self._note_answer()
-        return full
+        else:
+            self._note_answer()
+            return full
+        # Out here, so that no error carries the frames of the other, which hold an address.
+        self._note_failure(why)
+        self._do_without(charges, why)
+        return None
 
     async def counts(self, keys: Sequence[str]) -> list[int]:
         """Return the counts of these keys.
@@ -104,7 +107,8 @@ class Enduring:
             async with asyncio.timeout(self._timeout):
                 return await self._remote.counts(keys)
         except (StateFailure, TimeoutError) as error:
-            raise self._unavailable(_said(error, self._timeout)) from error
+            why = self._said(error)
+        raise self._unavailable(why)
 
     # --- is it there? -----------------------------------------------------------------------
 
@@ -123,12 +127,12 @@ class Enduring:
     def _pause(self) -> float:
         return _PAUSE + self._timeout
 
-    def _note_failure(self, error: Exception) -> None:
+    def _note_failure(self, why: str) -> None:
         with self._lock:
             now = self._clock()
             first, self._down_since = self._down_since is None, self._down_since or now
             self._ask_again = now + self._pause
-            self._owed = {key: owed for key, owed in self._owed.items() if owed.until > now}
+            self._owed = _lasting(self._owed, now)
         if first:
             policy = (
                 "Calls are made, and counted when it is back"
@@ -138,7 +142,7 @@ class Enduring:
             _log.warning(
                 "%r does not answer: %s. %s ([state] on_failure).",
                 self._remote,
-                _said(error, self._timeout),
+                why,
                 policy,
             )
 
@@ -151,13 +155,18 @@ class Enduring:
         if since is not None:  # pyright: ignore[reportUnnecessaryComparison]  # other threads
             _log.warning("%r answers again, after %.1f s.", self._remote, self._clock() - since)
 
+    def _said(self, error: Exception) -> str:
+        if isinstance(error, TimeoutError):
+            return f"no answer within {self._timeout:g} s ([state] timeout)"
+        return str(error).rstrip(".")
+
     # --- without it -------------------------------------------------------------------------
 
-    def _do_without(self, charges: Sequence[Charge]) -> None:
+    def _do_without(self, charges: Sequence[Charge], why: str) -> None:
         if self._is_open or all(charge.limit is None for charge in charges):
             self._owe(charges)
             return
-        raise self._unavailable("it did not answer a moment ago")
+        raise self._unavailable(why)
 
     def _unavailable(self, why: str) -> StateUnavailableError:
         return StateUnavailableError(
@@ -168,23 +177,29 @@ class Enduring:
 
     def _owe(self, charges: Sequence[Charge]) -> None:
         now = self._clock()
+        self._keep(
+            _Owed(charge._replace(limit=None, before="", share=0), now + charge.lasts)
+            for charge in charges
+        )
+
+    def _keep(self, debts: Iterable[_Owed]) -> None:
         with self._lock:
-            for charge in charges:
-                before = self._owed.get(charge.key)
-                amount = charge.amount + (before.charge.amount if before else 0)
-                debt = charge._replace(amount=amount, limit=None, before="", share=0)
-                self._owed[charge.key] = _Owed(debt, now + charge.lasts)
+            for debt in debts:
+                key, (charge, until) = debt.charge.key, debt
+                if before := self._owed.get(key):
+                    charge = charge._replace(amount=charge.amount + before.charge.amount)
+                    until = min(until, before.until)
+                self._owed[key] = _Owed(charge, until)
 
     async def _pay(self) -> None:
         if not self._owed:
             return
         with self._lock:
-            owed, self._owed = self._owed, {}
-        debts = [each.charge for each in owed.values() if each.charge.amount]
+            owed, self._owed = _lasting(self._owed, self._clock()), {}
         try:
-            await self._remote.take(debts)
+            await self._remote.take([debt.charge for debt in owed.values() if debt.charge.amount])
         except BaseException:  # cancellation too: whether it was added is unknown, so it stays owed
-            self._owe(debts)
+            self._keep(owed.values())
             raise
 
     def close(self) -> None:
@@ -199,7 +214,6 @@ class Enduring:
         return f"<Enduring {self._remote!r}>"
 
 
-def _said(error: Exception, timeout: float) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer within {timeout:g} s ([state] timeout)"
-    return str(error)
+def _lasting(owed: Mapping[str, _Owed], now: float) -> dict[str, _Owed]:
+    """Return what is owed to windows that are not over and forgotten."""
+    return {key: debt for key, debt in owed.items() if debt.until > now}

@@ -44,7 +44,7 @@ class Window(NamedTuple):
         return int(max(0.0, self.end - now)) + _KEPT[self.period]
 
     def frees_in(self, now: float, *, used: int, before: int, room: int) -> float:
-        """Return the seconds until no more than ``room`` counts, if nothing is added.
+        """Return the seconds until no more than ``room`` counts, if nothing is added to a minute.
 
         Args:
             now: seconds since the epoch.
@@ -52,8 +52,6 @@ class Window(NamedTuple):
             before: what is counted in the one before.
             room: at least 0.
         """
-        if not self.before:
-            return self.end - now
         if used <= room:  # it is enough that the one before goes
             return max(0.0, self.end - now - _MINUTE * (room - used) / max(before, 1))
         # The whole of it leaves with the minute; of what is counted now, a share does.
