@@ -20,7 +20,7 @@ from typing import Any, Final
 from kor_core.adapters.litellm_vendors import qualified
 from kor_core.adapters.vendors import COMPATIBLE, OPENAI
 from kor_core.llm.profile import UNKNOWN, ModelProfile, PriceTier
-from kor_core.settings.provenance import as_table
+from kor_core.redaction import is_table
 
 __all__ = ["ModelMap", "bundled_map", "bundled_profiles"]
 
@@ -191,8 +191,8 @@ def _read(file: Path | None) -> Mapping[str, _Kept]:
         data: Any = json.loads(file.read_bytes()) if file else {}
     except (OSError, ValueError, RecursionError):  # not there, no JSON, not ours to complain of
         data = {}
-    entries = ((name, as_table(entry)) for name, entry in (as_table(data) or {}).items())
-    return {name: _kept(entry) for name, entry in entries if entry is not None}
+    entries: Mapping[str, Any] = data if is_table(data) else {}
+    return {name: _kept(entry) for name, entry in entries.items() if is_table(entry)}
 
 
 def _kept(entry: Mapping[str, Any]) -> _Kept:
