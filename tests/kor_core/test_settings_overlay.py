@@ -72,6 +72,16 @@ def test_an_empty_overlay_gives_the_operators_settings_with_the_tenants_id(base)
     assert base.tenant is None
 
 
+def test_a_tenant_is_under_the_operators_rates_unless_it_brings_an_endpoint():
+    base = settings_from({"llm": {"providers": {"openai": {"requests_per_minute": 5}}}})
+
+    keyed = acme(base, providers={"openai": {"api_key": "sk-acme"}})
+    elsewhere = acme(base, providers={"openai": {"base_url": "http://acme.example"}})
+
+    assert 5 == keyed.llm.providers["openai"].requests_per_minute
+    assert elsewhere.llm.providers["openai"].requests_per_minute is None
+
+
 def test_tables_merge_key_by_key_and_what_is_untouched_is_the_very_object(base):
     settings = acme(
         base, default={"temperature": 0.5}, providers={"openai": {"api_key": "sk-acme"}}
@@ -244,6 +254,14 @@ def test_a_replaced_table_leaves_no_origin_of_the_operators_behind():
             "llm.purposes.fast.strategy",
         ),
         ({"llm": {"providers": {"openai": {"headers": {}}}}}, "llm.providers.openai.headers"),
+        ({"llm": {"budgets": {"mine": {"amount": 9, "per": "day"}}}}, "llm.budgets"),
+        ({"llm": {"policies": {"retries": 9}}}, "llm.policies"),
+        ({"llm": {"models": {"gpt-4o": {"requests_per_minute": 9}}}}, "llm.models"),
+        ({"state": {"url": "redis://mine"}}, "state"),
+        *(
+            ({"llm": {"providers": {"openai": {rate: 9}}}}, f"llm.providers.openai.{rate}")
+            for rate in ("requests_per_minute", "tokens_per_minute", "concurrency")
+        ),
     ],
 )
 def test_what_is_the_operators_alone_is_refused(base, overlay, key):
