@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
-from itertools import count
+from itertools import count, islice
 from threading import Lock
 from types import TracebackType
 from typing import Final, Self
@@ -35,7 +35,7 @@ class Breakers:
         window: seconds.
         open_for: seconds that a circuit stays open, unless the provider names a time.
         longest: seconds; a provider that names a longer time is not believed.
-        most: circuits that are kept; beyond, the oldest is forgotten.
+        most: circuits that are kept; beyond, the oldest quarter is forgotten.
         clock: seconds, never going back.
 
     >>> from contextlib import suppress
@@ -157,8 +157,10 @@ class Breakers:
         """Forget what is idle; seldom enough to cost each new circuit next to nothing."""
         for key in [key for key, circuit in self._circuits.items() if self._idle(circuit, now)]:
             del self._circuits[key]
-        while len(self._circuits) >= self._most:
-            del self._circuits[next(iter(self._circuits))]
+        if len(self._circuits) >= self._most:
+            # Many at a time, so that not every new one has to look through all.
+            for key in list(islice(self._circuits, max(1, self._most // 4))):
+                del self._circuits[key]
         self._sweep_at = min(max(_FEW, 2 * len(self._circuits)), self._most)
 
     def _idle(self, circuit: "Circuit", now: float) -> bool:
@@ -179,18 +181,19 @@ class Breakers:
 
     def state(self, key: CircuitKey) -> CircuitState:
         """Return how a circuit stands; closed where there is none."""
-        if key not in self._circuits:
+        circuit = self._circuits.get(key)
+        if circuit is None:
             return CLOSED
-        return self.snapshot(lambda each: each == key).get(key, CLOSED)
+        with self._lock:
+            return circuit.state(self._clock(), self._window)
 
-    def snapshot(
-        self, which: Callable[[CircuitKey], bool] = lambda _: True
-    ) -> Mapping[CircuitKey, CircuitState]:
+    def snapshot(self) -> Mapping[CircuitKey, CircuitState]:
         """Return how the circuits stand that had a failure of late."""
         with self._lock:
             now = self._clock()
-            found = [(key, circuit) for key, circuit in self._circuits.items() if which(key)]
-            return {key: circuit.state(now, self._window) for key, circuit in found}
+            return {
+                key: circuit.state(now, self._window) for key, circuit in self._circuits.items()
+            }
 
 
 class Guard:
