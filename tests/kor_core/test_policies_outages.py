@@ -237,6 +237,16 @@ async def test_debts_of_windows_that_are_over_are_forgotten(opened, place, clock
     assert [0, 4, 1] == await opened.counts(["key", "other", "third"])
 
 
+@pytest.mark.parametrize(("failing", "counted"), [(False, 4), (True, 0)])
+async def test_what_is_owed_is_paid_at_the_end_where_that_can_be(opened, place, failing, counted):
+    place.failing = True
+    await opened.take([SETTLED])
+    place.failing = failing
+    await opened.aclose()
+
+    assert (counted, ("aclose",)) == (await count(place), place.closed)
+
+
 async def test_closing_closes_the_place(opened, place):
     opened.close()
     await opened.aclose()

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from threading import Lock
 from typing import Final, Literal, NamedTuple, Protocol
 
@@ -207,7 +208,10 @@ class Enduring:
         self._remote.close()
 
     async def aclose(self) -> None:
-        """Let go of connections."""
+        """Add what is owed, if that can be done within the timeout, and let go of connections."""
+        with suppress(StateFailure, TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                await self._pay()
         await self._remote.aclose()
 
     def __repr__(self) -> str:
