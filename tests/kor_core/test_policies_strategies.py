@@ -16,7 +16,7 @@ from kor_core.llm.policies.strategies import (
     ordered,
     preferred,
     round_robin,
-    wider,
+    strategy_named,
 )
 
 
@@ -98,6 +98,23 @@ def test_round_robin_gives_each_of_the_best_the_same_number_of_first_turns(optio
     assert dict.fromkeys(best, rounds) == firsts
 
 
+def test_strategies_are_found_by_name_and_each_round_robin_counts_for_itself():
+    options = [Option("a"), Option("b")]
+    one, other = strategy_named("round_robin"), strategy_named("round_robin")
+
+    firsts = [strategy(options)[0].reference for strategy in (one, one, other)]
+
+    assert ["a", "b", "a"] == firsts
+    assert (ordered, cheapest, fastest) == tuple(
+        map(strategy_named, ("ordered", "cheapest", "fastest"))
+    )
+
+
+def test_an_unknown_strategy_is_refused_with_those_there_are():
+    with pytest.raises(ValueError, match="cheapest, fastest, ordered, round_robin"):
+        strategy_named("slowest")
+
+
 CONVERSATIONS = [f"conversation {number}" for number in range(300)]
 
 
@@ -119,11 +136,3 @@ def test_only_the_conversations_of_a_model_that_cools_down_move():
         before, after = names(preferred(each, options)), names(preferred(each, cooled))
 
         assert before.replace("a", "") + "a" == after
-
-
-def test_only_models_that_are_known_not_to_hold_more_are_left_out():
-    small, same, large = Option("a", context=8), Option("b", context=8), Option("c", context=9)
-    unknown = Option("d")
-
-    assert (large, unknown) == wider([small, same, large, unknown], than=small)
-    assert (small, unknown) == wider([small, unknown], than=unknown)

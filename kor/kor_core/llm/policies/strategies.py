@@ -24,7 +24,6 @@ __all__ = [
     "preferred",
     "round_robin",
     "strategy_named",
-    "wider",
 ]
 
 
@@ -144,22 +143,6 @@ _NAMED: Final[Mapping[str, Strategy]] = {
     "cheapest": cheapest,
     "fastest": fastest,
 }
-
-
-def wider(options: Iterable[Option], than: Option) -> tuple[Option, ...]:
-    """Return those whose window may hold more than that of another.
-
-    Where one of the two is unknown it may.
-
-    >>> small, large = Option("a", context=8_000), Option("b", context=128_000)
-    >>> wider([small, large], than=small) == (large,)
-    True
-    """
-    return tuple(each for each in options if _may_hold_more(each.context, than.context))
-
-
-def _may_hold_more(context: int | None, than: int | None) -> bool:
-    return context is None or than is None or context > than
 
 
 def _rank(option: Option) -> tuple[bool, bool]:
