@@ -12,6 +12,7 @@ from kor_containers.config import ConfigContainer, HandedIn, Source
 from kor_containers.container import KorContainer
 from kor_containers.llm import LLMContainer
 from kor_containers.network import NetworkContainer
+from kor_containers.policies import PolicyContainer
 from kor_containers.providers import ScopeOf, Singleton
 from kor_core.errors import ContainerError
 from kor_core.kernel import Kernel, default_source
@@ -57,12 +58,14 @@ class ApplicationContainer(KorContainer):
     handed_in = Singleton(HandedIn).closed_by(None)
     config = Container(ConfigContainer, handed_in=handed_in)
     network = Container(NetworkContainer, operator=config.operator)
+    policies = Container(PolicyContainer, operator=config.operator)
     llm = Container(
         LLMContainer,
         operator=config.operator,
         settings=config.settings,
         transport=network.transport,
         handed_in=handed_in,
+        policies=policies.pipeline,
     )
     kernel = Singleton(
         _kernel, config.settings, llm.registry, llm.selector, llm.catalogue, ScopeOf()

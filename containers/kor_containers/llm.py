@@ -16,10 +16,11 @@ from kor_core.errors import ContainerError
 from kor_core.llm.base import BaseLLMProvider
 from kor_core.llm.catalogue import Catalogue
 from kor_core.llm.echo import EchoProvider
+from kor_core.llm.pipeline import Policies
 from kor_core.llm.profile import ProfileTable
 from kor_core.llm.registry import LLMRegistry
 from kor_core.llm.selector import ModelSelector
-from kor_core.plugin import build_catalogue
+from kor_core.plugin import build_catalogue, strategy_of
 from kor_core.scope import Scope
 from kor_core.settings import Settings
 
@@ -41,7 +42,11 @@ def _vendors(transport: Transport) -> tuple[BaseLLMProvider, ...]:
 
 
 def _registry(
-    settings: Settings, catalogue: Catalogue, profiles: ProfileTable, scope: Scope
+    settings: Settings,
+    catalogue: Catalogue,
+    profiles: ProfileTable,
+    policies: Policies,
+    scope: Scope,
 ) -> LLMRegistry:
     if isinstance(settings, Mapping):
         raise ContainerError(
@@ -49,7 +54,14 @@ def _registry(
             "kor_core.settings.settings_from({…}).",
             path="config.settings",
         )
-    return LLMRegistry(settings, catalogue, scope.providers, profiles)
+    return LLMRegistry(
+        settings,
+        catalogue,
+        scope.providers,
+        profiles,
+        policies=policies,
+        strategies=strategy_of,
+    )
 
 
 class LLMContainer(KorContainer):
@@ -64,6 +76,7 @@ class LLMContainer(KorContainer):
     settings = Dependency(instance_of=Settings)
     transport = Dependency(instance_of=Transport)
     handed_in = Dependency(instance_of=HandedIn)
+    policies = Dependency(instance_of=Policies)
 
     openai = Singleton(OpenAIProvider, transport)
     litellm = Singleton(LiteLLMProvider, transport)
@@ -73,5 +86,5 @@ class LLMContainer(KorContainer):
     catalogue = Singleton(
         _catalogue, operator, handed_in, vendors, openai=openai, litellm=litellm, echo=echo
     )
-    registry = Singleton(_registry, settings, catalogue, profiles, ScopeOf())
+    registry = Singleton(_registry, settings, catalogue, profiles, policies, ScopeOf())
     selector = Singleton(ModelSelector, settings, registry)

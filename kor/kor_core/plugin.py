@@ -6,11 +6,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from kor_core.errors import PluginError
 from kor_core.llm.base import BaseLLMProvider
 from kor_core.llm.catalogue import Catalogue
+from kor_core.llm.policies.strategies import Strategy, strategy_named
 from kor_core.llm.registry import LLMRegistry
 from kor_core.services import ServiceRegistry
 from kor_core.settings import Settings
@@ -23,6 +24,7 @@ __all__ = [
     "build_catalogue",
     "initialising",
     "plugin_names",
+    "strategy_of",
 ]
 
 ENTRY_POINT_GROUP: Final = "kor.plugins"
@@ -184,27 +186,57 @@ def plugin_names(settings: Settings) -> tuple[frozenset[str], frozenset[str]]:
     return ids, frozenset(point.name for point in entry_points(group=ENTRY_POINT_GROUP))
 
 
+def strategy_of(name: str) -> Strategy:
+    """Return the strategy of that name: one of KOR's, or a function ``package.module:name``.
+
+    Raises:
+        PluginError: the function cannot be loaded.
+    """
+    if ":" not in name:
+        return strategy_named(name)
+    found = _imported(name, name, "strategy in the configuration")
+    if not callable(found):
+        raise PluginError(
+            f"'{name}' is no function. Write 'package.module:function'.",
+            plugin=name,
+            origin="strategy in the configuration",
+        )
+    return cast("Strategy", found)
+
+
 def _described(point: EntryPoint) -> str:
     source = f" of {point.dist.name} {point.dist.version}" if point.dist else ""
     return f"entry point '{point.name} = {point.value}'{source}"
 
 
 def _loaded(target: str, name: str, origin: str) -> _Found:
+    found = _imported(target, name, origin)
+    try:
+        return _Found(_instance(found, name, origin), origin)
+    except PluginError:
+        raise
+    except Exception as error:  # making one runs the plugin's code, which may raise anything
+        raise _unloadable(target, name, origin, error) from error
+
+
+def _imported(target: str, name: str, origin: str) -> object:
     module_name, _, attribute = target.partition(":")
     try:
         found: object = import_module(module_name)
         for part in attribute.split("."):
             found = getattr(found, part)
-        return _Found(_instance(found, name, origin), origin)
-    except PluginError:
-        raise
     except Exception as error:  # importing runs the plugin's code, which may raise anything
-        raise PluginError(
-            f"'{target}' cannot be loaded: {type(error).__name__}: {error}.{_misspelt(error)} "
-            "Write 'package.module:PluginClass', and see that the package is installed.",
-            plugin=name,
-            origin=origin,
-        ) from error
+        raise _unloadable(target, name, origin, error) from error
+    return found
+
+
+def _unloadable(target: str, name: str, origin: str, error: Exception) -> PluginError:
+    return PluginError(
+        f"'{target}' cannot be loaded: {type(error).__name__}: {error}.{_misspelt(error)} "
+        "Write 'package.module:Name', and see that the package is installed.",
+        plugin=name,
+        origin=origin,
+    )
 
 
 def _misspelt(error: Exception) -> str:

@@ -146,16 +146,6 @@ def test_an_unknown_provider_is_said_once(capsys: pytest.CaptureFixture[str]):
     assert 1 == out.count("No provider 'opnai'")
 
 
-def test_what_this_version_refuses_is_wrong(capsys: pytest.CaptureFixture[str]):
-    Path("config.toml").write_text(
-        '[llm.default]\nmodel = "echo:any"\n[state]\nurl = "redis://host"\n'
-    )
-    code, out, _ = checked(capsys)
-
-    assert 2 == code
-    assert "state.url" in out
-
-
 def test_a_model_of_litellm_that_names_no_vendor_is_noted(capsys: pytest.CaptureFixture[str]):
     Path("config.toml").write_text(
         '[llm.default]\nmodel = "litellm:foo"\n[llm.providers.litellm]\napi_key = "sk-planted"\n'

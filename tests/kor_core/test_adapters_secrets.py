@@ -23,6 +23,7 @@ from kor_core.adapters.network import Transport
 from kor_core.adapters.openai import OpenAIProvider
 from kor_core.llm.base import BaseLLMModel
 from kor_core.llm.handle import ModelHandle, Target
+from kor_core.llm.policies.circuit import CircuitKey
 from kor_core.llm.profile import ModelProfile
 from kor_core.llm.reference import Reference
 from kor_core.settings import NetworkSettings
@@ -366,7 +367,9 @@ async def test_a_task_group_cancels_its_calls_and_holds_no_secret(upstream: Upst
 async def test_a_deadline_of_the_handle_has_no_cause_and_no_secret(upstream: Upstream) -> None:
     config = {"api_key": KEY, "base_url": upstream.openai_url}
     model = made(OpenAIProvider, "gpt-4", upstream.openai_url)
-    handle = ModelHandle(Target(Reference("openai", "gpt-4"), config, lambda: model, ModelProfile))
+    circuit = CircuitKey(None, "openai", "gpt-4")
+    target = Target(Reference("openai", "gpt-4"), config, lambda: model, ModelProfile, circuit)
+    handle = ModelHandle(target)
     await handle.agenerate("warm up")
     upstream.play(faults.Hang())
 

@@ -185,7 +185,7 @@ def test_an_exception_inside_initialize_names_the_plugin_and_where_it_came_from(
         ("1/0", "kor_test_wrong:X", "ZeroDivisionError"),
         ("import nowhere_to_be_found", "kor_test_wrong:X", "nowhere_to_be_found"),
         ("", "kor_test_wrong:Missing", "AttributeError"),
-        ("", "kor_test_wrong", "package.module:PluginClass"),
+        ("", "kor_test_wrong", "package.module:Name"),
         ("X = 3", "kor_test_wrong:X", "int is no plugin"),
         ("class X: pass", "kor_test_wrong:X", "X is no plugin"),
     ],

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from time import perf_counter
@@ -85,13 +85,14 @@ class Call:
             AllModelsFailedError: there were several, and none answered.
         """
         with self._traced() as trace:
-            async with self._deadline():
-                while True:
-                    request = await self._next()
-                    async with request:
-                        answer = request.answered(await ask(request.target))
-                        trace(answer)
-                        return answer
+            answer = await self._in_time(self._answer(ask))
+            trace(answer)
+            return answer
+
+    async def _answer(self, ask: Callable[[Target], Awaitable[T]]) -> T:
+        while True:
+            async with await self._next() as request:
+                return request.answered(await ask(request.target))
 
     async def deltas(
         self, open_stream: Callable[[Target], AsyncGenerator[Delta | LLMResponse]]
@@ -107,12 +108,10 @@ class Call:
         last: Delta | None = None
         with self._traced() as trace:
             while last is None:
-                async with self._deadline():
-                    request = await self._next()
+                request = await self._in_time(self._next())
                 async with request, aclosing(open_stream(request.target)) as stream:
                     while last is None:
-                        async with self._deadline():
-                            each = await anext(stream)
+                        each = await self._in_time(anext(stream))
                         if isinstance(each, LLMResponse):
                             trace(request.answered(each))
                             last = _last_delta(each)
@@ -235,19 +234,18 @@ class Call:
             model=model,
         )
 
-    @asynccontextmanager
-    async def _deadline(self) -> AsyncGenerator[None]:
+    async def _in_time(self, work: Awaitable[T]) -> T:
+        if self._ends is None:
+            return await work
         limit = asyncio.timeout_at(self._ends)
         try:
             async with limit:
-                yield
+                return await work
         except TimeoutError:
             if not limit.expired():
                 raise
-        else:
-            return
         # Raised out here: a deadline needs no cause, and that one's frames may hold keys.
-        raise self._with_attempts(self._late())
+        raise self._late()
 
     # --- the trace ---------------------------------------------------------------------------
 

@@ -34,8 +34,12 @@ async def within(
             raise
     else:
         return
-    # Without cause and context: a deadline needs none, and their frames may hold keys.
-    raise late() from None
+    try:
+        raise late()
+    except LLMTimeoutError as error:
+        # The cancelled block is still its context here, and frames of that may hold keys.
+        error.__context__ = None
+        raise
 
 
 def too_late(

@@ -54,6 +54,18 @@ class LLMRegistry:
     'Echo: Hello!'
     """
 
+    # There is one for each of thousands of tenants.
+    __slots__ = (
+        "__weakref__",
+        "_catalogue",
+        "_handles",
+        "_own",
+        "_policies",
+        "_profiles",
+        "_settings",
+        "_strategies",
+    )
+
     def __init__(
         self,
         settings: Settings,
@@ -70,8 +82,12 @@ class LLMRegistry:
         self._profiles = profiles
         self._policies = policies or Policies()
         self._strategies = strategies
-        self._maker = TargetMaker(settings, self, self._policies.breakers)
         self._handles = Lasting()
+
+    @property
+    def _maker(self) -> TargetMaker:
+        # Made when it is needed: each of thousands of tenants would keep one.
+        return TargetMaker(self._settings, self, self._policies.breakers)
 
     # --- providers ---
 

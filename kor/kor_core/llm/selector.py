@@ -66,6 +66,9 @@ class ModelSelector:
     'coder'
     """
 
+    # There is one for each of thousands of tenants.
+    __slots__ = ("__weakref__", "_handles", "_registry", "_settings")
+
     def __init__(self, settings: Settings, registry: LLMRegistry) -> None:
         self._settings = settings
         self._registry = registry

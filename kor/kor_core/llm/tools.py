@@ -117,31 +117,25 @@ def _from_dict(given: Mapping[str, Any]) -> Tool:
 
 
 def _from_function(function: Callable[..., Any]) -> Tool:
-    described = _described(function)
-    name: str = getattr(described, "__name__", type(function).__name__)
-    name = type(function).__name__ if name == "__call__" else name
-    arguments = _arguments_of(function, described, name)
+    owner: Callable[..., Any] = function
+    while _is_partial(owner):
+        owner = owner.func
+    is_object = not (inspect.isroutine(owner) or inspect.isclass(owner))
+    named: Any = type(owner) if is_object else owner
+    typed: Any = type(owner).__call__ if is_object else owner
+    if named.__name__ == "<lambda>":
+        raise TypeError("A lambda has no name to call it by. Write a function, or Tool('name', …).")
+    arguments = _arguments_of(function, typed, named.__name__)
+    words = inspect.cleandoc(typed.__doc__ or named.__doc__ or "")
+    return Tool(named.__name__, words, _schema_of(arguments), function, arguments)
+
+
+def _schema_of(arguments: type[BaseModel]) -> dict[str, Any]:
     schema = arguments.model_json_schema()
     schema.pop("title", None)
     for each in schema.get("properties", {}).values():
         each.pop("title", None)
-    return Tool(name, _words_of(function, described), schema, function, arguments)
-
-
-def _words_of(function: Callable[..., Any], described: Callable[..., Any]) -> str:
-    """Return the docstring; an object that can be called may have it at its class."""
-    is_object = described is type(function).__call__
-    own = described.__doc__ if is_object else inspect.getdoc(described)
-    return inspect.cleandoc(own or (function.__doc__ if is_object else "") or "")
-
-
-def _described(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function that has the name, the words and the types."""
-    if _is_partial(function):
-        return _described(function.func)
-    if inspect.isroutine(function) or inspect.isclass(function):
-        return function
-    return type(function).__call__
+    return schema
 
 
 def _is_partial(function: Callable[..., Any]) -> TypeGuard["partial[Any]"]:
@@ -149,11 +143,11 @@ def _is_partial(function: Callable[..., Any]) -> TypeGuard["partial[Any]"]:
 
 
 def _arguments_of(
-    function: Callable[..., Any], described: Callable[..., Any], name: str
+    function: Callable[..., Any], typed: Callable[..., Any], name: str
 ) -> type[BaseModel]:
     """Make the pydantic model of a function's parameters."""
     try:
-        hints = get_type_hints(described, include_extras=True)
+        hints = get_type_hints(typed, include_extras=True)
         fields: dict[str, Any] = {
             # Not under its own name, which may be one that pydantic's models use themselves.
             f"parameter_{index}": (hints.get(each.name, Any), _field(each, name))

@@ -50,6 +50,10 @@ class PolicySettings(Table):
         default=False,
         description="Whether the next model is asked when one declines the content.",
     )
+    log_content: Flag = Field(
+        default=False,
+        description="Whether prompts and answers are logged, beside what calls took.",
+    )
     breaker: BreakerSettings = Field(
         default_factory=BreakerSettings, description="When a model is left alone."
     )

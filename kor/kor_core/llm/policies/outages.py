@@ -186,11 +186,10 @@ class Enduring:
     def _keep(self, debts: Iterable[_Owed]) -> None:
         with self._lock:
             for debt in debts:
-                key, (charge, until) = debt.charge.key, debt
-                if before := self._owed.get(key):
+                charge, until = debt
+                if before := self._owed.get(charge.key):
                     charge = charge._replace(amount=charge.amount + before.charge.amount)
-                    until = min(until, before.until)
-                self._owed[key] = _Owed(charge, until)
+                self._owed[charge.key] = _Owed(charge, until)
 
     async def _pay(self) -> None:
         if not self._owed:
