@@ -10,6 +10,8 @@ from kor_core.errors import (
     AuthenticationError,
     CapabilityNotSupportedError,
     ConfigurationError,
+    InvalidAnswerError,
+    InvalidToolCallError,
     KorError,
     LLMError,
     LLMTimeoutError,
@@ -22,7 +24,10 @@ from kor_core.errors import (
     RealCallsBlockedError,
     StreamInterruptedError,
     TenantNotFoundError,
+    ToolError,
+    ToolRoundsExceededError,
 )
+from kor_core.llm.response import Attempt
 
 PROBLEM = Problem("Unknown key.", "config.toml", "llm.default.modl", "model")
 MISSING = MissingCredentialsError(
@@ -95,6 +100,10 @@ def test_the_text_names_cause_and_cure(error, text):
         StreamInterruptedError("cut", partial="Once upon", provider="openai"),
         CapabilityNotSupportedError("no tools", capability="tools"),
         AllModelsFailedError("Both failed.", [LLMError("one"), RateLimitError("two")]),
+        ToolError("No such city."),
+        InvalidAnswerError("no City", text="{", problems="name: missing", provider="openai"),
+        InvalidToolCallError("no JSON", tool="add", arguments="{", model="gpt-4"),
+        ToolRoundsExceededError("still wants tools", rounds=3),
         RealCallsBlockedError("Blocked.", host="api.openai.com", provider="openai"),
     ],
 )
@@ -105,6 +114,16 @@ def test_an_error_keeps_its_text_and_data_through_pickle(error):
     assert str(error) == str(copy)
     assert vars(error).keys() == vars(copy).keys()
     assert getattr(error, "host", None) == getattr(copy, "host", None)
+
+
+def test_the_attempts_of_a_call_travel_by_pickle_also_with_all_of_a_group():
+    attempts = (Attempt("openai:gpt-4", "failed", 0.1, "RateLimitError", status=429),)
+    one, group = RateLimitError("Slow down."), AllModelsFailedError("All failed.", [LLMError("x")])
+    one.attempts = group.attempts = attempts
+
+    assert attempts == pickle.loads(pickle.dumps(one)).attempts
+    assert attempts == pickle.loads(pickle.dumps(group)).attempts
+    assert () == LLMError("x").attempts
 
 
 def test_notes_travel_by_pickle():
