@@ -49,7 +49,7 @@ async def test_the_whole_conversation_and_all_that_it_took_come_back():
     answer = LLMResponse("Three.", emulated=frozenset({"messages"}), **facts)
     model = ScriptedModel([wanted, answer])
 
-    run = await run_tools(model, "1 + 2?", [add], settings={"seed": 1})
+    run = await run_tools(model, "1 + 2?", [add], settings={"seed": 1, "timeout": 60})
 
     call = wanted.tool_calls[0]
     assert ("Three.", Usage(2, 4), Decimal("0.2")) == (run.text, run.usage, run.cost)

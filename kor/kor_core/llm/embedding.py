@@ -5,7 +5,7 @@ from functools import reduce
 from operator import add
 
 from kor_core.errors import ProviderError
-from kor_core.llm.response import Embeddings, Usage
+from kor_core.llm.response import Embeddings
 
 __all__ = ["as_texts", "in_batches", "joined", "matching"]
 
@@ -64,7 +64,7 @@ def joined(batches: Sequence[Embeddings]) -> Embeddings:
     paid = [cost for cost in costs if cost is not None]
     return Embeddings(
         tuple(vector for each in batches for vector in each.vectors),
-        usage=reduce(add, known, Usage(0, 0)) if len(known) == len(usages) else None,
+        usage=reduce(add, known) if len(known) == len(usages) else None,
         cost=sum(paid[1:], paid[0]) if len(paid) == len(costs) else None,
         model_id=last.model_id,
         request_id=last.request_id,
