@@ -190,6 +190,7 @@ class OpenAIModel(BaseLLMModel):
         return without_wrapping(response, request.schema)
 
     async def _embed(self, texts: Sequence[str], settings: GenerationSettings) -> Embeddings:
+        self._refuse_decided(settings.extra)
         body = {
             "model": self.model_name,
             "input": list(texts),
