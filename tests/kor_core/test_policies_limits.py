@@ -10,15 +10,17 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
+from kor_containers import TenantKernels, create_container, create_kernel
 from kor_core.adapters.dynaconf import load_settings
 from kor_core.adapters.state_memory import MemoryState
-from kor_core.errors import BudgetExceededError, LLMError, RateLimitError
+from kor_core.errors import BadRequestError, BudgetExceededError, LLMError, RateLimitError
 from kor_core.llm.policies.bounds import Planned, dollars, nanodollars
 from kor_core.llm.policies.estimates import estimated_tokens
 from kor_core.llm.policies.limits import Meter
 from kor_core.llm.policies.state import Charge, Full
 from kor_core.llm.policies.windows import window_at
 from kor_core.settings import settings_from
+from kor_core.testing import Upstream
 
 SHORT = hypothesis_settings(max_examples=40, stateful_step_count=25, deadline=None)
 NOON = datetime(2026, 2, 28, 12, 0, 0, tzinfo=UTC).timestamp()
@@ -428,6 +430,79 @@ def test_threads_and_their_loops_share_one_count_exactly(clock):
         return await asyncio.gather(*(asyncio.to_thread(asyncio.run, some()) for _ in range(8)))
 
     assert 100 == sum(asyncio.run(all_of_them()))
+
+
+# --- through kernels ---
+
+
+def served(upstream, **llm):
+    return {
+        "llm": {
+            "default": {"model": "openai:gpt-4o", "max_tokens": 100},
+            "providers": {"openai": {"base_url": upstream.openai_url}},
+            "models": {"gpt-4o": {"input_price": 1000, "output_price": 1000}},
+            **llm,
+        }
+    }
+
+
+def test_a_call_that_does_not_fit_is_never_sent():
+    with Upstream() as upstream:
+        settings = served(upstream, budgets={"team": {"amount": 0.1, "per": "day"}})
+        with create_kernel(settings) as kernel:
+            model = kernel.model_selector.get_model()
+            with pytest.raises(BudgetExceededError) as caught:
+                model.chat("Hello!")
+            model.chat("Hello!", settings={"max_tokens": 50})
+
+        assert "llm.budgets.team" == caught.value.limit
+        assert 1 == len(upstream.requests)
+
+
+def test_calls_count_as_they_were_and_not_as_estimated():
+    """Estimated at 0.106 US$ each, they take 0.002: of a budget for two, there is room for all."""
+    with Upstream() as upstream:
+        settings = served(upstream, budgets={"team": {"amount": 0.2, "per": "day"}})
+        with create_kernel(settings) as kernel:
+            model = kernel.model_selector.get_model()
+            costs = [model.chat("Hello!").cost for _ in range(10)]
+
+    assert [Decimal("0.002")] * 10 == costs
+
+
+def test_requests_that_were_refused_by_the_vendor_cost_nothing():
+    with Upstream() as upstream:
+        settings = served(upstream, budgets={"team": {"amount": 0.11, "per": "day"}})
+        upstream.fail(400, times=3)
+        with create_kernel(settings) as kernel:
+            model = kernel.model_selector.get_model()
+            for _ in range(3):
+                with pytest.raises(BadRequestError):
+                    model.chat("Hello!")
+            model.chat("Hello!")
+
+
+def test_each_tenant_has_a_pot_of_its_own():
+    with Upstream() as upstream:
+        budget = {"amount": 0.107, "per": "day", "each": "tenant"}
+        app = create_container(served(upstream, budgets={"team": budget}))
+        overlays = {"acme": {}, "globex": {}}
+        with app, TenantKernels(app, overlays) as tenants:
+            for _ in range(2):
+                with tenants.use("acme") as kernel:
+                    said = outcome(kernel)
+            with tenants.use("globex") as kernel:
+                assert "answered" == outcome(kernel)
+
+    assert "for tenant=acme has US$ 0.105 left" in said
+
+
+def outcome(kernel):
+    try:
+        kernel.model_selector.get_model().chat("Hello!")
+    except BudgetExceededError as error:
+        return str(error)
+    return "answered"
 
 
 # --- numbers ---

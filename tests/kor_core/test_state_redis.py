@@ -15,6 +15,7 @@ from decimal import Decimal
 
 import pytest
 
+from kor_containers import create_kernel
 from kor_core.adapters import state_redis
 from kor_core.adapters.loops import PerLoop
 from kor_core.adapters.state_redis import RedisState, redis_state
@@ -24,6 +25,7 @@ from kor_core.llm.policies.limits import Meter
 from kor_core.llm.policies.outages import StateFailure
 from kor_core.llm.policies.state import WHOLE, Charge, Full
 from kor_core.settings import StateSettings, settings_from
+from kor_core.testing import Upstream
 from kor_core.testing.waiting import await_until, wait_until
 
 PLANTED = "planted-password"
@@ -267,6 +269,24 @@ async def test_more_calls_than_connections_wait_for_their_turn(state):
     await asyncio.gather(*(state.take([Charge("count", 1, None, 60)]) for _ in range(200)))
 
     assert [200] == await state.counts(["count"])
+
+
+@needs_redis
+def test_two_kernels_on_one_redis_share_a_budget(server):
+    with Upstream() as upstream:
+        settings = {
+            "llm": {
+                "default": {"model": "openai:gpt-4o", "max_tokens": 10},
+                "providers": {"openai": {"base_url": upstream.openai_url}},
+                "models": {"gpt-4o": {"input_price": 0, "output_price": 100_000}},
+                "budgets": {"team": {"amount": 1, "per": "month"}},
+            },
+            "state": {"url": server.url, "timeout": 30, "on_failure": "closed"},
+        }
+        with create_kernel(settings) as one, create_kernel(settings) as other:
+            one.model_selector.get_model().chat("Hello!")
+            with pytest.raises(BudgetExceededError, match=r"US\$ 0.9 left"):
+                other.model_selector.get_model().chat("Hello!")
 
 
 # --- outages ---

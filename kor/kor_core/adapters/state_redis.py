@@ -56,10 +56,6 @@ def redis_state(settings: StateSettings) -> Enduring:
     Raises:
         ConfigurationError: what is needed to speak with Redis is not installed.
     """
-    missing = [name for name in ("limits", "redis") if find_spec(name) is None]
-    if missing:
-        words = f"Needs {' and '.join(missing)}: pip install 'kor-sdk[redis]'."
-        raise ConfigurationError([Problem(words, key="state.url")])
     remote = RedisState(settings.url or "", prefix=settings.prefix, timeout=settings.timeout)
     return Enduring(remote, on_failure=settings.on_failure, timeout=settings.timeout)
 
@@ -72,11 +68,18 @@ class RedisState:
         prefix: what all keys begin with.
         timeout: longest wait for Redis, in seconds.
 
+    Raises:
+        ConfigurationError: what is needed to speak with Redis is not installed.
+
     >>> RedisState("redis://:planted@localhost:6379/0", prefix="kor", timeout=0.5)
     <RedisState redis://**********@localhost:6379/0>
     """
 
     def __init__(self, url: str, *, prefix: str, timeout: float) -> None:
+        missing = [name for name in ("limits", "redis") if find_spec(name) is None]
+        if missing:
+            words = f"Needs {' and '.join(missing)}: pip install 'kor-sdk[redis]'."
+            raise ConfigurationError([Problem(words, key="state.url")])
         self._url = url
         self._prefix = prefix
         self._timeout = timeout
@@ -140,6 +143,9 @@ class RedisState:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._opened.aclose()
+
+    def __str__(self) -> str:
+        return f"Redis ({masked_url(self._url)})"
 
     def __repr__(self) -> str:
         return f"<RedisState {masked_url(self._url)}>"

@@ -141,7 +141,7 @@ class Enduring:
                 else "Calls that a limit or budget counts are refused until it is back"
             )
             _log.warning(
-                "%r does not answer: %s. %s ([state] on_failure).",
+                "%s does not answer: %s. %s ([state] on_failure).",
                 self._remote,
                 why,
                 policy,
@@ -154,7 +154,7 @@ class Enduring:
             since, self._down_since = self._down_since, None
         # Several may come back at once; one of them says so.
         if since is not None:  # pyright: ignore[reportUnnecessaryComparison]  # other threads
-            _log.warning("%r answers again, after %.1f s.", self._remote, self._clock() - since)
+            _log.warning("%s answers again, after %.1f s.", self._remote, self._clock() - since)
 
     def _said(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):
@@ -171,7 +171,7 @@ class Enduring:
 
     def _unavailable(self, why: str) -> StateUnavailableError:
         return StateUnavailableError(
-            f"{self._remote!r} keeps the counts of limits and budgets, and cannot be asked: {why}. "
+            f"{self._remote} keeps the counts of limits and budgets, and cannot be asked: {why}. "
             'Bring it back, or let calls be made without it by on_failure = "open" in [state].',
             retry_after=self._pause,
         )
