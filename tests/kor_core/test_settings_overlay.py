@@ -72,14 +72,12 @@ def test_an_empty_overlay_gives_the_operators_settings_with_the_tenants_id(base)
     assert base.tenant is None
 
 
-def test_a_tenant_is_under_the_operators_rates_unless_it_brings_an_endpoint():
+def test_a_tenants_key_leaves_the_operators_rates_in_its_settings():
     base = settings_from({"llm": {"providers": {"openai": {"requests_per_minute": 5}}}})
 
-    keyed = acme(base, providers={"openai": {"api_key": "sk-acme"}})
-    elsewhere = acme(base, providers={"openai": {"base_url": "http://acme.example"}})
+    settings = acme(base, providers={"openai": {"api_key": "sk-acme"}})
 
-    assert 5 == keyed.llm.providers["openai"].requests_per_minute
-    assert elsewhere.llm.providers["openai"].requests_per_minute is None
+    assert 5 == settings.llm.providers["openai"].requests_per_minute
 
 
 def test_tables_merge_key_by_key_and_what_is_untouched_is_the_very_object(base):
