@@ -61,15 +61,17 @@ def kor_container(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     """A fresh ``ApplicationContainer``, offline and alone: no file and no environment is read.
 
     It runs on the configuration of the closest marker ``kor_config``; where that names no
-    default model, on the built-in ``echo``. The environment's keys and proxies are hidden
-    during the test. At its end the container is closed; an override left behind fails the test.
+    default model, on the built-in ``echo``, and failures are not retried unless the marker sets
+    ``[llm.policies] retries``. The environment's keys and proxies are hidden during the test. At its end the container is closed; an override left behind fails the test.
     """
     from kor_containers.application import create_container
     from kor_core.adapters.litellm_vendors import VENDORS
+    from kor_core.adapters.vendors import COMPATIBLE
 
-    for vendor in VENDORS.values():
-        for name in (*vendor.keys, *vendor.urls):
-            monkeypatch.delenv(name, raising=False)
+    compatible = (name for row in COMPATIBLE.values() for name in (*row.keys, *row.urls))
+    vendors = (name for row in VENDORS.values() for name in (*row.keys, *row.urls))
+    for name in (*compatible, *vendors):
+        monkeypatch.delenv(name, raising=False)
     with create_container(_configuration(request.node)) as app:
         yield app
         _undo_overrides(app, "kor_container")
@@ -109,10 +111,15 @@ def scripted_llm(kor_kernel: Any) -> Any:
 def _configuration(node: pytest.Item) -> Mapping[str, Any]:
     marker = node.get_closest_marker("kor_config")
     tables: dict[str, Any] = {} if marker is None else {**_given(marker), **marker.kwargs}
+    usual = {
+        # Without `provider`, which the purposes would inherit.
+        "default": {"model": "echo:echo"},
+        # Each failure of a script is seen by the test, and none waits for a second try.
+        "policies": {"retries": 0},
+    }
     return {
         **tables,
-        # Without `provider`, which the purposes would inherit.
-        "llm": _over({"default": {"model": "echo:echo"}}, tables.get("llm", {})),
+        "llm": _over(usual, tables.get("llm", {})),
         # The proxies and certificates of the environment are the machine's, not the test's.
         "network": _over({"trust_env": False}, tables.get("network", {})),
     }

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from kor_cli.main import main
 from kor_core.adapters.dynaconf import load_settings
@@ -63,28 +62,9 @@ def test_every_example_passes_kor_check_once_the_keys_are_there(
     assert (0, "") == (main(["check", "--config", str(path)]), capsys.readouterr().err)
 
 
-def test_no_example_sets_what_this_version_refuses():
-    refused = {name for table in TABLES for name in _fields(table) - _fields(table, acted_on=True)}
-    set_somewhere = {
-        name for path in CONFIGS for name in refused if f"{name} =" in path.read_text()
-    }
-
-    assert {"strategy", "needs", "min_context", "max_price"} == refused
-    assert set() == set_somewhere
-
-
-def _fields(table: type[BaseModel], *, acted_on: bool = False) -> set[str]:
-    """Return the keys of a table; those that this version refuses say so where it is documented."""
-    return {
-        name
-        for name, field in table.model_fields.items()
-        if not (acted_on and "Not acted on" in str(field.description))
-    }
-
-
-def test_one_example_mentions_every_key_that_is_acted_on():
+def test_one_example_mentions_every_key():
     text = (ROOT / "configs" / "everything.toml").read_text()
-    keys = sorted(name for table in TABLES for name in _fields(table, acted_on=True))
+    keys = sorted(name for table in TABLES for name in table.model_fields)
 
     assert [name for name in keys if f"{name} =" not in text and f"[llm.{name}" not in text] == []
 

@@ -362,7 +362,8 @@ def test_the_script_stands_in_for_every_provider(project: Project):
 
             @pytest.fixture
             def kor_container():
-                tables = {"llm": {"purposes": {"coding": {"model": "mine:coder"}}}}
+                purposes = {"coding": {"model": "mine:coder"}}
+                tables = {"llm": {"purposes": purposes, "policies": {"retries": 0}}}
                 with create_container(
                     tables, container=App, providers=[Mine("mine")], plugins=[Plugin()]
                 ) as app:
