@@ -62,7 +62,8 @@ def kor_container(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
     It runs on the configuration of the closest marker ``kor_config``; where that names no
     default model, on the built-in ``echo``, and failures are not retried unless the marker sets
-    ``[llm.policies] retries``. The environment's keys and proxies are hidden during the test. At its end the container is closed; an override left behind fails the test.
+    ``[llm.policies] retries``. The environment's keys and proxies are hidden during the test. At
+    its end the container is closed; an override left behind fails the test.
     """
     from kor_containers.application import create_container
     from kor_core.adapters.litellm_vendors import VENDORS
