@@ -540,4 +540,6 @@ def test_a_model_says_what_its_class_can_do_and_its_vendor_cannot(upstream: Upst
     can = {"tools", "parallel_tools", "vision", "json_schema", "streaming", "embeddings"}
     assert can <= profile.supported
     assert False is lacking.supports("embeddings")
+    provider = OpenAIProvider(Transport(NetworkSettings()), COMPATIBLE["groq"])
+    assert COMPATIBLE["groq"].profile == provider.profile("any")
     assert True is lacking.supports("tools")

@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol
 
 from kor_core.adapters.attempt import Caller
 from kor_core.adapters.completion import parsed
 from kor_core.adapters.exchange import Exchange
 from kor_core.adapters.sse import Events
-from kor_core.errors import LLMConnectionError, LLMTimeoutError, StreamInterruptedError
+from kor_core.errors import LLMConnectionError, StreamInterruptedError
+from kor_core.llm.deadline import too_late, within
 from kor_core.llm.emulation import as_deltas
 from kor_core.llm.response import Delta, LLMResponse
 
@@ -117,17 +119,9 @@ class Reading:
         """Return the next piece; empty at the end."""
         if self.ends is None:
             return await anext(pieces, b"")
-        limit = asyncio.timeout_at(self.ends)
-        try:
-            async with limit:
-                return await anext(pieces, b"")
-        except TimeoutError:
-            if not limit.expired():
-                raise
-        raise LLMTimeoutError(
-            f"The call took longer than its timeout of {self.seconds:g} s. Raise timeout, or try "
-            "again."
-        )
+        late = partial(too_late, self.seconds or 0)
+        async with within(asyncio.timeout_at(self.ends), late):
+            return await anext(pieces, b"")
 
 
 async def _drain(pieces: AsyncGenerator[bytes]) -> None:
