@@ -62,6 +62,13 @@ class Layer(Mapping[str, T], Generic[T]):
             raise KeyError(name)
         return self._parent[name]
 
+    def find(self, name: str) -> T | None:
+        """Return an entry or None, without the exception that a mapping's `get` runs into."""
+        found = self._own.get(name)
+        if found is not None or self._parent is None:
+            return found
+        return self._parent.find(name)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._all())
 

@@ -1,7 +1,7 @@
 """Generation settings: what a call may set beside its messages. Only what is set is sent."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -86,7 +86,13 @@ class GenerationSettings:
 
     def without_timeout(self) -> "GenerationSettings":
         """Return the same for a single attempt; the deadline is kept for all of them."""
-        return self if self.timeout is None else replace(self, timeout=None)
+        if self.timeout is None:
+            return self
+        # Not by `replace`: what was checked needs no second check at each call.
+        once = object.__new__(GenerationSettings)
+        for name in _NAMES:
+            object.__setattr__(once, name, None if name == "timeout" else getattr(self, name))
+        return once
 
 
 # What is accepted in place of settings.

@@ -121,7 +121,7 @@ class ModelHandle(BaseLLMModel):
         async def ask() -> str:
             return await call.answer(lambda target: target.generate(prompt, once))
 
-        return await self._cached(("generate", prompt, once), ask)
+        return await self._cached(lambda: ("generate", prompt, once), ask)
 
     async def achat(
         self,
@@ -151,7 +151,7 @@ class ModelHandle(BaseLLMModel):
             response = await call.answer(lambda target: target.chat(once, strict=strict))
             return response.with_attempts(call.ledger.attempts)
 
-        return await self._cached(("chat", *once.canonical), ask)
+        return await self._cached(lambda: ("chat", *once.canonical), ask)
 
     def astream(
         self, messages: Messages, *, tools: Iterable[Toolable] = (), settings: Settable = None
@@ -187,7 +187,7 @@ class ModelHandle(BaseLLMModel):
             found = await call.answer(lambda target: target.embed(given, once))
             return found.with_attempts(call.ledger.attempts)
 
-        return await self._cached(("embed", given, once), ask)
+        return await self._cached(lambda: ("embed", given, once), ask)
 
     # --- choosing ----------------------------------------------------------------------------
 
@@ -258,12 +258,14 @@ class ModelHandle(BaseLLMModel):
             error.args = (f"{error.args[0]} Configured models that can: {', '.join(able)}.",)
         return error
 
-    async def _cached(self, request: tuple[Any, ...], ask: Callable[[], Awaitable[T]]) -> T:
+    async def _cached(
+        self, request: Callable[[], tuple[Any, ...]], ask: Callable[[], Awaitable[T]]
+    ) -> T:
         cache = self._serving.policies.cache
         if cache is None:
             return await ask()
         effective = [[str(each.reference), each.config] for each in self._targets]
-        key = request_key(self._serving.tenant, "", [effective, *request])
+        key = request_key(self._serving.tenant, "", [effective, *request()])
         answer: T = await cache.through(key, ask)
         return answer
 

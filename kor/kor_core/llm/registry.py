@@ -116,7 +116,7 @@ class LLMRegistry:
             ProviderNotFoundError: there is none; the error lists those there are.
         """
         for place in (self._own, self._catalogue.providers):
-            found = place.get(provider_id)
+            found = place.find(provider_id)
             if found is not None:
                 return found
         raise ProviderNotFoundError(

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from kor_core.llm.generation import UNSET, GenerationSettings
-from kor_core.llm.messages import Message, Messages, as_messages
+from kor_core.llm.messages import Image, Message, Messages, Text, as_messages
 from kor_core.llm.structured import Schema
 from kor_core.llm.tools import Tool, Toolable, as_tools
 
@@ -57,11 +57,14 @@ class ChatRequest:
     @property
     def needs(self) -> frozenset[str]:
         """The capabilities that a model must have to answer it."""
-        asked = {
-            "tools": bool(self.tools)
-            or any(each.tool_calls or each.tool_results for each in self.messages),
-            "vision": any(each.images for each in self.messages),
-        }
+        others = [
+            part for each in self.messages for part in each.parts if not isinstance(part, Text)
+        ]
+        if not others and not self.tools:
+            return _TEXTS_ALONE
+        images = any(isinstance(part, Image) for part in others)
+        tools = self.tools or not all(isinstance(part, Image) for part in others)
+        asked = {"tools": tools, "vision": images}
         return frozenset(name for name, needed in asked.items() if needed)
 
     @property
@@ -85,7 +88,9 @@ class ChatRequest:
     def once(self) -> "ChatRequest":
         """The same request for one attempt; the deadline is kept for all of them."""
         once = self.settings.without_timeout()
-        return self if once is self.settings else replace(self, settings=once)
+        if once is self.settings:
+            return self
+        return ChatRequest(self.messages, self.tools, once, self.schema)
 
     def of_messages(self, messages: tuple[Message, ...]) -> "ChatRequest":
         """Return the same request with other messages."""
@@ -94,5 +99,10 @@ class ChatRequest:
     @property
     def arguments(self) -> dict[str, Any]:
         """What is given besides messages and schema, as keyword arguments of ``achat``."""
-        given: dict[str, Any] = {"tools": self.tools, "settings": self.settings}
-        return {name: value for name, value in given.items() if value and value != UNSET}
+        given: dict[str, Any] = {"tools": self.tools} if self.tools else {}
+        if self.settings is not UNSET and self.settings != UNSET:
+            given["settings"] = self.settings
+        return given
+
+
+_TEXTS_ALONE: Final[frozenset[str]] = frozenset()

@@ -5,7 +5,7 @@ asked or remembered here.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
@@ -62,7 +62,14 @@ class Needs:
         """Return these and what one request needs."""
         if self is NOTHING:
             return Needs(capabilities, tokens)
-        return replace(self, capabilities=self.capabilities | capabilities, tokens=tokens)
+        return Needs(
+            self.capabilities | capabilities,
+            tokens,
+            self.min_context,
+            self.max_price,
+            self.tags,
+            self.tenant,
+        )
 
 
 NOTHING: Final = Needs()

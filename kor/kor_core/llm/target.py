@@ -1,7 +1,7 @@
 """One candidate of a call: the provider's own object, asked so that only typed errors escape."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
 from inspect import isawaitable
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -67,7 +67,7 @@ class Target(NamedTuple):
 
     async def generate(self, prompt: str, settings: GenerationSettings) -> str:
         """Answer one prompt, or raise an error of KOR."""
-        async with self._typed_errors():
+        with self._typed_errors():
             model = self.find()
             taken = emulation.taken_by(model.agenerate, emulation.keywords(settings))
             answer = await _awaited(model.agenerate(prompt, **taken))
@@ -85,7 +85,7 @@ class Target(NamedTuple):
 
     async def chat(self, request: ChatRequest, *, strict: bool) -> LLMResponse:
         """Answer a request, or raise an error of KOR."""
-        async with self._typed_errors():
+        with self._typed_errors():
             if (
                 request.schema is None
                 or strict
@@ -94,7 +94,7 @@ class Target(NamedTuple):
                 response = await self._ask(request, strict=strict)
             else:  # the operator says that it has no mode for schemas, whatever it says itself
                 response = await emulation.answered(request, self._ask, native=False)
-        return response if response.cost is not None else self._priced(response)
+        return self._priced(response)
 
     async def _ask(self, request: ChatRequest, *, strict: bool = False) -> LLMResponse:
         # Only what is asked for is named: a model may override achat and know no schemas.
@@ -105,31 +105,32 @@ class Target(NamedTuple):
         return self._checked(answer, LLMResponse, "achat")
 
     def _priced(self, response: LLMResponse) -> LLMResponse:
-        if response.usage is None:
+        if response.cost is not None or response.usage is None:
             return response
-        return response.with_cost(self.known().cost(response.usage))
+        cost = self.known().cost(response.usage)
+        return response if cost is None else response.with_cost(cost)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | LLMResponse]:
         """Give the deltas of an answer, and then the whole of it."""
-        async with self._typed_errors():  # opening may fail too
+        with self._typed_errors():  # opening may fail too
             opened = self.find().astream(request.messages, **request.arguments)
             async with opened as stream:
                 async for delta in stream:
                     yield delta
                 response = stream.response
-        yield response if response.cost is not None else self._priced(response)
+        yield self._priced(response)
 
     async def embed(self, texts: Sequence[str], settings: GenerationSettings) -> Embeddings:
         """Make vectors, or raise an error of KOR."""
-        async with self._typed_errors():
+        with self._typed_errors():
             made = await self.find().aembed(texts, settings=settings)
             found = self._checked(made, Embeddings, "aembed")
         if found.cost is not None or found.usage is None:
             return found
         return found.with_cost(self.known().cost(found.usage))
 
-    @asynccontextmanager
-    async def _typed_errors(self) -> AsyncGenerator[None]:
+    @contextmanager
+    def _typed_errors(self) -> Generator[None]:
         provider, model = self.reference
         try:
             yield
