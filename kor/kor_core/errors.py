@@ -29,7 +29,9 @@
         ├── ModelNotFoundError          the provider has no such model
         ├── ProviderError               the provider failed, or gave an answer that makes no sense
         │   ├── InvalidAnswerError      the answer does not fit the schema: .text .problems
-        │   └── InvalidToolCallError    the arguments of a tool call are no JSON: .tool .arguments
+        │   ├── InvalidToolCallError    the arguments of a tool call are no JSON: .tool .arguments
+        │   └── CircuitOpenError        it failed of late, and is left alone for a while
+        ├── NotEligibleError            the operator leaves the model out: price, tags, tenant
         ├── ToolRoundsExceededError     the model still wants tools after the last round: .rounds
         ├── StreamInterruptedError      the stream was cut: .partial
         ├── CapabilityNotSupportedError the model cannot do what was asked: .capability
@@ -54,6 +56,7 @@ __all__ = [
     "BadRequestError",
     "BudgetExceededError",
     "CapabilityNotSupportedError",
+    "CircuitOpenError",
     "ConfigurationError",
     "ContainerError",
     "ContentFilterError",
@@ -67,6 +70,7 @@ __all__ = [
     "LLMTimeoutError",
     "MissingCredentialsError",
     "ModelNotFoundError",
+    "NotEligibleError",
     "NotRegisteredError",
     "PermissionDeniedError",
     "PluginError",
@@ -474,6 +478,16 @@ class StreamInterruptedError(LLMError):
     def __init__(self, message: str, *, partial: str, **facts: Any) -> None:
         super().__init__(message, **facts)
         self.partial: Final = partial
+
+
+class CircuitOpenError(ProviderError):
+    """The model failed of late, so it was not asked; ``retry_after`` says for how long."""
+
+    usually_retryable = True
+
+
+class NotEligibleError(LLMError):
+    """The operator's rules leave the model out: its price, its tags, or the tenant."""
 
 
 class CapabilityNotSupportedError(LLMError):
