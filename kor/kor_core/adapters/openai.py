@@ -142,6 +142,7 @@ class OpenAIModel(BaseLLMModel):
         self._api_name: str = own.get("api", "chat")
         sent = {name: value for name, value in own.items() if name not in _CONNECTION}
         self._settings = given({**sent, **own.get("extra_body", {})})
+        self._configured = self._written(self._settings)
         self._known = super().profile.overlaid(vendor.profile)
         self._counts_streams = True
         self._client: Any = None
@@ -229,9 +230,8 @@ class OpenAIModel(BaseLLMModel):
         self, request: ChatRequest, settings: Mapping[str, Any], extra: Mapping[str, Any]
     ) -> dict[str, Any]:
         self._refuse_decided(extra)
-        configured, chosen = map(self._written, (self._settings, settings))
         asked = {"model": self.model_name, **self._api.question(request)}
-        return {**layered({**configured, **chosen}, asked), **extra}
+        return {**layered({**self._configured, **self._written(settings)}, asked), **extra}
 
     def _written(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         if self._vendor.id in _OPENAIS_OWN and self._api_name == "chat":
