@@ -534,16 +534,13 @@ def test_tokens_are_estimated_by_letters_and_by_bytes():
     assert 4 + 1 == estimated_tokens(["\ud800"])
 
 
-def test_a_window_has_its_share_of_the_one_before_only_where_it_slides():
-    minute, day = window_at("minute", NOON), window_at("day", NOON)
+def test_a_minute_slides_and_its_counts_outlive_the_next():
+    minute = window_at("minute", NOON)
 
-    assert (1_000_000, 250_000, 0) == (
-        minute.share(NOON),
-        minute.share(NOON + 45),
-        minute.share(NOON + 61),
-    )
-    assert ("", 0) == (day.before, day.share(NOON))
-    assert (240, 180) == (minute.lasts(NOON), minute.lasts(NOON + 100))
+    shares = [minute.share(NOON + seconds) for seconds in (0, 45, 61)]
+    assert [1_000_000, 250_000, 0] == shares
+    assert ("2026-02-28T11:59", 240) == (minute.before, minute.lasts)
+    assert ("", 25 * 3600) == (window_at("day", NOON).before, window_at("day", NOON).lasts)
 
 
 # --- any order ---

@@ -49,18 +49,23 @@ class MemoryState:
             return full
 
     def _first_full(self, charges: Sequence[Charge]) -> Full | None:
-        for index, charge in enumerate(charges):
-            used = self._counts.get(charge.key, 0)
-            before = self._counts.get(charge.before, 0)
-            total = counted(used, before, charge.share) + charge.amount
-            if charge.limit is not None and total > charge.limit:
-                return Full(index, used, before)
+        counts = self._counts
+        for index, (key, amount, limit, _, before, share) in enumerate(charges):
+            if limit is None:
+                continue
+            used, earlier = counts.get(key, 0), counts.get(before, 0) if before else 0
+            if counted(used, earlier, share) + amount > limit:
+                return Full(index, used, earlier)
         return None
 
     def _add(self, charges: Sequence[Charge], now: float) -> None:
+        counts, ends = self._counts, self._ends
         for charge in charges:
-            self._counts[charge.key] = self._counts.get(charge.key, 0) + charge.amount
-            self._ends.setdefault(charge.key, now + charge.lasts)
+            key = charge.key
+            if key in counts:
+                counts[key] += charge.amount
+            else:
+                counts[key], ends[key] = charge.amount, now + charge.lasts
 
     def _sweep(self, now: float) -> None:
         for key in [key for key, end in self._ends.items() if end <= now]:

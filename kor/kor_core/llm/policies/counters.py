@@ -38,7 +38,8 @@ class Counter:
         """
         window, key, before = self._at(now)
         limit = self.bound.amount if limited else None
-        return Charge(key, amount, limit, window.lasts(now), before, window.share(now))
+        share = window.share(now) if before else 0
+        return Charge(key, amount, limit, window.lasts, before, share)
 
     def _at(self, now: float) -> tuple[Window, str, str]:
         current = self._current

@@ -24,6 +24,7 @@ class Window(NamedTuple):
         before: the name of the one before, where that counts too; else empty.
         start: when it begins, in seconds since the epoch.
         end: when the next one begins.
+        lasts: for how many seconds its counts are kept.
     """
 
     period: Period
@@ -31,17 +32,12 @@ class Window(NamedTuple):
     before: str
     start: float
     end: float
+    lasts: int
 
     def share(self, now: float) -> int:
         """Return the share of the window before that is less than a window ago, in millionths."""
-        if not self.before:
-            return 0
         left = (self.end - now) / (self.end - self.start)
         return int(WHOLE * min(1.0, max(0.0, left)))
-
-    def lasts(self, now: float) -> int:
-        """Return for how many seconds its counts are kept."""
-        return int(max(0.0, self.end - now)) + _KEPT[self.period]
 
     def frees_in(self, now: float, *, used: int, before: int, room: int) -> float:
         """Return the seconds until no more than ``room`` counts, if nothing is added to a minute.
@@ -94,7 +90,8 @@ def _month(now: datetime) -> Window:
 
 
 def _window(period: Period, start: datetime, end: datetime, name: str, before: str = "") -> Window:
-    return Window(period, name, before, start.timestamp(), end.timestamp())
+    lasts = int((end - start).total_seconds()) + _KEPT[period]
+    return Window(period, name, before, start.timestamp(), end.timestamp(), lasts)
 
 
 _MAKERS: Final = {"minute": _minute, "day": _day, "month": _month}
