@@ -1,0 +1,81 @@
+"""Our own providers, and the example of a plugin, pass the suite that plugins are proved by."""
+
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from kor_core.adapters.litellm import LiteLLMProvider
+from kor_core.adapters.network import Transport
+from kor_core.adapters.openai import OpenAIProvider
+from kor_core.settings import NetworkSettings
+from kor_core.testing import EchoProvider, ScriptedProvider
+from kor_core.testing.conformance import ProviderConformance
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "kor-plugin-reverse" / "src"
+
+needs_litellm = pytest.mark.skipif(
+    find_spec("litellm") is None, reason="litellm cannot be installed beside this openai"
+)
+
+
+class TestOpenAI(ProviderConformance):
+    model_name = "gpt-4"
+    more_names = ("ft:gpt-4o:acme::x1", "org/model")
+    upstream = "openai"
+
+    def make_provider(self):
+        return OpenAIProvider(Transport(NetworkSettings()))
+
+
+class TestOpenAIResponses(TestOpenAI):
+    config = MappingProxyType({"api": "responses"})
+
+
+class OfLiteLLM(ProviderConformance):
+    def make_provider(self):
+        return LiteLLMProvider(Transport(NetworkSettings()))
+
+
+@needs_litellm
+class TestLiteLLMOpenAI(OfLiteLLM):
+    model_name = "openai/gpt-4"
+    more_names = ("claude-3-opus", "ollama/llama3:8b")
+    upstream = "openai"
+
+
+@needs_litellm
+class TestLiteLLMAnthropic(OfLiteLLM):
+    model_name = "claude-3-opus"
+    upstream = "root"
+    always_sent = frozenset({"max_tokens"})
+
+
+@needs_litellm
+class TestLiteLLMGemini(OfLiteLLM):
+    model_name = "gemini-1.5-pro"
+    upstream = "gemini"
+
+
+class TestEcho(ProviderConformance):
+    more_names = ("a:b/c", "x")
+
+    def make_provider(self):
+        return EchoProvider()
+
+
+class TestExamplePlugin(ProviderConformance):
+    def make_provider(self):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "path", [str(EXAMPLE), *sys.path])
+            return import_module("kor_plugin_reverse").ReverseProvider()
+
+
+class TestScripted(ProviderConformance):
+    """The doubles of applications are as honest as the models that they stand in for."""
+
+    def make_provider(self):
+        return ScriptedProvider([str.upper] * 100)
