@@ -6,8 +6,7 @@ from dependency_injector.providers import Dependency
 
 from kor_containers.container import KorContainer
 from kor_containers.providers import Object, Singleton
-from kor_core.adapters.state_memory import MemoryState
-from kor_core.adapters.state_redis import RedisState
+from kor_core.adapters.state import state_for
 from kor_core.adapters.structlog import CallLog
 from kor_core.llm.pipeline import Policies
 from kor_core.llm.policies.breaker import Breakers
@@ -16,7 +15,6 @@ from kor_core.llm.policies.concurrency import Concurrency
 from kor_core.llm.policies.latency import Latencies
 from kor_core.llm.policies.ledger import Sink
 from kor_core.llm.policies.limits import Meter
-from kor_core.llm.policies.outages import Enduring
 from kor_core.llm.policies.retrier import Retrier
 from kor_core.llm.policies.state import StateBackend
 from kor_core.settings import Settings
@@ -25,11 +23,7 @@ __all__ = ["PolicyContainer"]
 
 
 def _state(operator: Settings) -> StateBackend:
-    state = operator.state
-    if state.url is None:
-        return MemoryState()
-    remote = RedisState(state.url, prefix=state.prefix, timeout=state.timeout)
-    return Enduring(remote, on_failure=state.on_failure, timeout=state.timeout)
+    return state_for(operator.state)
 
 
 def _retrier(operator: Settings) -> Retrier:
