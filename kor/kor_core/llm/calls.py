@@ -111,7 +111,8 @@ class Call:
                 request = await self._in_time(self._next())
                 async with request, aclosing(open_stream(request.target)) as stream:
                     while last is None:
-                        each = await self._in_time(anext(stream))
+                        coming = anext(stream)
+                        each = await (coming if self._ends is None else self._in_time(coming))
                         if isinstance(each, LLMResponse):
                             trace(request.answered(each))
                             last = _last_delta(each)

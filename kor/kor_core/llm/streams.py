@@ -15,7 +15,7 @@ from kor_core.errors import (
     StreamInterruptedError,
 )
 from kor_core.llm.messages import ToolCall
-from kor_core.llm.response import Delta, LLMResponse, ToolCallPiece
+from kor_core.llm.response import Delta, LLMResponse, ToolCallPiece, Usage
 from kor_core.llm.runner import run
 
 __all__ = ["ChatStream", "StreamedAnswer", "SyncStream", "arguments_of"]
@@ -48,25 +48,38 @@ def arguments_of(tool: str, text: str) -> dict[str, Any]:
 class StreamedAnswer:
     """Puts the deltas of a stream together again."""
 
-    text: str = ""
     finish_reason: str | None = None
     began: bool = False
+    _texts: list[str] = field(default_factory=list[str])
     _calls: dict[int, ToolCallPiece] = field(default_factory=dict[int, ToolCallPiece])
-    _last: dict[str, Any] = field(default_factory=dict[str, Any])
+    _usage: Usage | None = None
+    _model_id: str | None = None
+    _request_id: str | None = None
     _emulated: frozenset[str] = frozenset()
 
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self._texts)
+
     def add(self, delta: Delta) -> None:
-        """Take in the next delta."""
-        self.text += delta.text
+        """Take in the next delta; most have nothing but a text."""
+        if delta.text:
+            self.began = True
+            self._texts.append(delta.text)
         for piece in delta.tool_calls:
+            self.began = True
             self._calls[piece.index] = _joined(self._calls.get(piece.index), piece)
-        for name in ("usage", "model_id", "request_id"):
-            value = getattr(delta, name)
-            if value is not None:
-                self._last[name] = value
-        self._emulated |= delta.emulated
-        self.finish_reason = delta.finish_reason or self.finish_reason
-        self.began = self.began or bool(delta.text or delta.tool_calls)
+        if delta.usage is not None:
+            self._usage = delta.usage
+        if delta.model_id is not None:
+            self._model_id = delta.model_id
+        if delta.request_id is not None:
+            self._request_id = delta.request_id
+        if delta.emulated:
+            self._emulated |= delta.emulated
+        if delta.finish_reason:
+            self.finish_reason = delta.finish_reason
 
     def response(self) -> LLMResponse:
         """Return the answer that the deltas make.
@@ -81,9 +94,11 @@ class StreamedAnswer:
         return LLMResponse(
             self.text,
             calls,
+            self._usage,
             finish_reason=self.finish_reason,
+            model_id=self._model_id,
+            request_id=self._request_id,
             emulated=self._emulated,
-            **self._last,
         )
 
 
