@@ -21,6 +21,7 @@ from kor_core.adapters.openai import OpenAIProvider
 from kor_core.adapters.sse import Event, Events
 from kor_core.llm.base import BaseLLMModel
 from kor_core.llm.messages import ToolCall
+from kor_core.llm.request import ChatRequest
 from kor_core.llm.response import Usage
 from kor_core.settings import NetworkSettings
 from kor_core.testing import Upstream, faults
@@ -151,9 +152,11 @@ def test_one_model_streams_in_one_event_loop_after_another(
     wait_until(lambda: not upstream.open_connections, 5, "the connections to be closed")
 
 
-async def test_a_connection_serves_the_next_stream_too(
+async def test_a_connection_serves_the_next_stream_though_its_end_comes_late(
     upstream: Upstream, model: BaseLLMModel
 ) -> None:
+    upstream.play(faults.Slow(0.01), times=None)
+
     for _ in range(3):
         await model.astream("Hello!").collect()
 
@@ -491,6 +494,18 @@ async def test_leaving_early_closes_the_connection(upstream: Upstream, model: Ba
     assert "one " == first.text
     await upstream.await_disconnect()
     assert {asyncio.current_task()} == asyncio.all_tasks()
+
+
+async def test_leaving_before_the_first_delta_closes_the_connection(
+    upstream: Upstream, model: BaseLLMModel
+) -> None:
+    upstream.play(faults.Cut(after_deltas=1, hang=True)).reply("one two")
+    deltas = model._stream(ChatRequest.of("Count."))
+
+    assert not (await anext(deltas)).text
+    await deltas.aclose()
+
+    await upstream.await_disconnect()
 
 
 def test_a_sync_reader_who_leaves_closes_the_connection_too(

@@ -4,6 +4,7 @@ import struct
 from array import array
 from base64 import b64decode
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from kor_core.adapters.attempt import SenselessAnswerError
@@ -37,9 +38,11 @@ def embeddings_of(answer: Mapping[str, Any], count: int) -> Embeddings:
     found = {_index_of(row, place): row for place, row in enumerate(rows)}
     if len(rows) != count or found.keys() != set(range(count)):
         raise SenselessAnswerError(f"it holds {len(rows)} embeddings for {count} texts")
+    usage = usage_of(answer.get("usage"))
     return Embeddings(
         tuple(_vector(found[index]) for index in range(count)),
-        usage_of(answer.get("usage")),
+        # Nothing is put out, which is known: the price of the call is that of its input.
+        usage and replace(usage, output_tokens=0),
         model_id=text_in(answer, "model") or None,
     )
 
