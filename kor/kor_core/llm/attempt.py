@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 from decimal import Decimal
+from http import HTTPStatus
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
@@ -36,7 +37,7 @@ class Owner(Protocol):
 
 
 class Request:
-    """An async context manager around asking a target.
+    """An async context manager around asking a target, once :meth:`queued` has said yes.
 
     Inside, a place is held, what it may take is reserved, and its record is kept. A failure
     after which the call goes on is taken in; any other is raised.
@@ -67,13 +68,34 @@ class Request:
         self._began = False
         self._result: Any = None
 
-    async def __aenter__(self) -> Self:
+    async def queued(self) -> bool:
+        """Wait for a place; say whether the model is still to be asked then."""
         try:
             await self._place.__aenter__()
-        except BaseException:  # cancelled in the queue: nothing was sent
-            self._guard.released()
-            await self._settle(tokens=0)
+        except BaseException:  # cancelled in the queue
+            await self._unsent()
             raise
+        if self._still_admitted():
+            return True
+        await self._place.__aexit__(None, None, None)
+        await self._unsent()
+        return False
+
+    def _still_admitted(self) -> bool:
+        """Ask anew: the circuit may have opened while this waited, and many may have waited."""
+        if self._guard.probe:
+            return True
+        fresh = self._owner.policies.breakers.admit(self._guard.key)
+        self._guard = fresh or self._guard
+        return fresh is not None
+
+    async def _unsent(self) -> None:
+        self._guard.released()
+        if self._reservation is not None:
+            with suppress(StateUnavailableError):
+                await self._reservation.refund()
+
+    async def __aenter__(self) -> Self:
         self._entry.__enter__()
         self._started = perf_counter()
         return self
@@ -95,7 +117,7 @@ class Request:
 
     def _note_latency(self) -> None:
         seconds = perf_counter() - self._started
-        self._owner.policies.latencies.note(str(self.target.reference), seconds)
+        self._owner.policies.latencies.note(self.target.circuit, seconds)
 
     async def __aexit__(
         self,
@@ -121,7 +143,7 @@ class Request:
             usage = getattr(self._result, "usage", None)
             total = None if usage is None else usage.total_tokens
             await self._settle(tokens=total)
-        elif isinstance(outcome, LLMConnectionError) or getattr(outcome, "status", None):
+        elif isinstance(outcome, LLMConnectionError) or _is_refusal(outcome):
             await self._settle(tokens=0)  # refused, or never there: nothing was generated
         # Otherwise nobody knows what it took, and the estimate stands.
 
@@ -132,3 +154,8 @@ class Request:
         # The answer is there, or the error: counting it must not take its place.
         with suppress(StateUnavailableError):
             await self._reservation.settle(tokens=tokens, cost=cost)
+
+
+def _is_refusal(outcome: BaseException) -> bool:
+    status = getattr(outcome, "status", None)
+    return status is not None and status >= HTTPStatus.BAD_REQUEST

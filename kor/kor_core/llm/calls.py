@@ -8,22 +8,23 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from time import perf_counter
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from kor_core.errors import (
     AllModelsFailedError,
     CapabilityNotSupportedError,
-    KorError,
     LLMError,
     LLMTimeoutError,
+    StateUnavailableError,
 )
 from kor_core.llm.attempt import Request
+from kor_core.llm.deadline import too_late
 from kor_core.llm.events import CallEvent, EventName, Kind, unobserved
 from kor_core.llm.pipeline import Policies
-from kor_core.llm.policies.bounds import Planned
 from kor_core.llm.policies.ledger import Ledger
-from kor_core.llm.policies.reactions import Next, reaction_to
-from kor_core.llm.response import Delta, LLMResponse, Usage
+from kor_core.llm.policies.limits import Reservation
+from kor_core.llm.policies.reactions import Next, asked_wait, reaction_to
+from kor_core.llm.response import Delta, Embeddings, LLMResponse, Usage
 from kor_core.llm.selection import open_error
 from kor_core.llm.target import Target
 
@@ -72,22 +73,42 @@ class Call:
         self._seconds = seconds
         self._ends = None if seconds is None else asyncio.get_running_loop().time() + seconds
         self._left = deque(plan.targets)
+        self._rejected = plan.rejected
         self._tries = 0
         self._wait = 0.0
         self._failed: LLMError | None = None
         self._errors: list[LLMError] = []
 
-    async def answer(self, ask: Callable[[Target], Awaitable[T]]) -> T:
-        """Return the first answer.
+    async def answer(self, ask: Callable[[Target], Awaitable[T]], key: str | None = None) -> T:
+        """Return the first answer, or the one that is kept, with the record of the call.
+
+        Args:
+            ask: asks one candidate.
+            key: what the answer is remembered by; None for one that is not.
 
         Raises:
             LLMError: the one candidate's error.
             AllModelsFailedError: there were several, and none answered.
         """
         with self._traced() as trace:
-            answer = await self._in_time(self._answer(ask))
+            answer = self._recorded(await self._in_time(self._remembered(ask, key)))
             trace(answer)
             return answer
+
+    async def _remembered(self, ask: Callable[[Target], Awaitable[T]], key: str | None) -> T:
+        cache = self.policies.cache
+        if cache is None or key is None:
+            return await self._answer(ask)
+        answer: T = await cache.through(key, lambda: self._answer(ask))
+        return answer
+
+    def _recorded(self, answer: T) -> T:
+        """Return an answer with the attempts; one that was kept has none, and took nothing."""
+        if not isinstance(answer, LLMResponse | Embeddings):
+            return answer
+        attempts = self.ledger.attempts
+        record: dict[str, Any] = {"attempts": attempts} if attempts else _NOTHING_TAKEN
+        return cast("T", replace(answer, **record))
 
     async def _answer(self, ask: Callable[[Target], Awaitable[T]]) -> T:
         while True:
@@ -105,22 +126,22 @@ class Call:
             LLMError: as for :meth:`answer`.
             StreamInterruptedError: the stream was cut after its first delta.
         """
-        last: Delta | None = None
+        answer: LLMResponse | None = None
         with self._traced() as trace:
-            while last is None:
+            while answer is None:
                 request = await self._in_time(self._next())
                 async with request, aclosing(open_stream(request.target)) as stream:
-                    while last is None:
+                    while answer is None:
                         coming = anext(stream)
                         each = await (coming if self._ends is None else self._in_time(coming))
                         if isinstance(each, LLMResponse):
-                            trace(request.answered(each))
-                            last = _last_delta(each)
+                            answer = request.answered(each)
                         else:
                             request.began()
                             yield each
+            trace(answer)
         # Out here: a reader who goes with the last delta in hand has cancelled nothing.
-        yield last
+        yield _last_delta(answer)
 
     def finished(self, response: LLMResponse) -> LLMResponse:
         """Return a streamed answer with the record and the cost of the call."""
@@ -147,46 +168,60 @@ class Call:
         raise self._failure()
 
     async def _admitted(self, target: Target) -> Request | None:
+        """Return the request, once a limit, a budget and a place have room for it, or None."""
         guard = self.policies.breakers.admit(target.circuit)
         if guard is None:
-            state = self.policies.breakers.state(target.circuit)
-            self._errors.append(self._failed or open_error(target.reference, state))
+            self._leave_alone(target)
             return None
-        meter = self.policies.meter
         try:
-            reservation = await meter.reserve(self._planned(target)) if meter else None
-        except LLMError as error:
+            reservation = await self._reserved(target)
+        except BaseException as error:
             guard.released()
-            self._errors.append(error)
+            # Where nobody can count, asking for the next one asks the same.
+            if not isinstance(error, LLMError) or isinstance(error, StateUnavailableError):
+                raise
+            self._errors.append(self._failed or error)
             return None
-        except BaseException:
-            guard.released()
-            raise
         place = self.policies.concurrency.place(target.gates, self._plan.tenant)
-        return Request(self, target, guard, reservation, place)
+        request = Request(self, target, guard, reservation, place)
+        if await request.queued():
+            return request
+        self._leave_alone(target)
+        return None
 
-    def _planned(self, target: Target) -> Planned:
-        plan = self._plan
-        provider, model = target.reference
-        usage = Usage(plan.tokens - plan.max_tokens, plan.max_tokens)
-        cost: Decimal | None = target.known().cost(usage)
-        return Planned(
-            provider, model, plan.tokens, cost, plan.tenant, plan.purpose, target.account
-        )
+    def _leave_alone(self, target: Target) -> None:
+        state = self.policies.breakers.state(target.circuit)
+        self._errors.append(self._failed or open_error(target.reference, state))
+
+    async def _reserved(self, target: Target) -> Reservation | None:
+        meter, plan = self.policies.meter, self._plan
+        if meter is None:
+            return None
+        planned = target.planned(plan.tokens, plan.max_tokens, plan.tenant, plan.purpose)
+        return await meter.reserve(planned)
 
     def goes_on(self, target: Target, error: LLMError) -> bool:
         """Take in a failure, and decide who is asked next; False once the time is up."""
         if self.too_late() is not None:
             return False
-        breakers = self.policies.breakers
-        wait = self.policies.retrier.wait_before(error, self._tries, self._remaining)
-        if wait is not None and breakers.would_admit(target.circuit, wait):
-            self._wait, self._failed = wait, error
+        if self._asks_again(target, error):
             return True
         self._errors.append(error)
         self._left.popleft()
         self._start_anew()
         self._leave_out(target, error)
+        return True
+
+    def _asks_again(self, target: Target, error: LLMError) -> bool:
+        """Say whether the same model is asked once more, and take note of when."""
+        breakers = self.policies.breakers
+        wait = self.policies.retrier.wait_before(error, self._tries, self._remaining)
+        if wait is None or not breakers.would_admit(target.circuit, wait):
+            return False
+        others = list(self._left)[1:]
+        if asked_wait(error) and any(breakers.would_admit(each.circuit) for each in others):
+            return False  # nobody has to wait for it while another one is there
+        self._wait, self._failed = wait, error
         return True
 
     def _start_anew(self) -> None:
@@ -198,18 +233,16 @@ class Call:
         opted_in = then is Next.OPTED_IN and self.policies.content_filter_fallback
         if then is Next.NONE or (then is Next.OPTED_IN and not opted_in):
             self._left.clear()
+            self._rejected = ()  # they would not have been asked either
         elif then is Next.LARGER:
             self._left = deque(each for each in self._left if each.may_hold_more_than(target))
 
     def _failure(self) -> LLMError:
-        errors = [*self._errors, *self._plan.rejected]
+        errors = [*self._errors, *self._rejected]
         if len(errors) == 1 or all(isinstance(e, CapabilityNotSupportedError) for e in errors):
             return self._with_attempts(errors[0])
-        asked = len(self._errors)
-        left_out = f", and {len(errors) - asked} were left out" if asked < len(errors) else ""
-        told = f"All {asked} models that were asked failed{left_out}."
-        none = f"None of the {len(errors)} models qualifies."
-        return self._with_attempts(AllModelsFailedError(told if asked else none, errors))
+        words = _all_failed(len(self._errors), len(self._rejected))
+        return self._with_attempts(AllModelsFailedError(words, errors))
 
     def _with_attempts(self, error: LLMError) -> LLMError:
         error.attempts = self.ledger.attempts
@@ -227,13 +260,9 @@ class Call:
         return None if left is None or left > 0 else self._late()
 
     def _late(self) -> LLMTimeoutError:
-        provider, model = self._plan.targets[0].reference
-        return LLMTimeoutError(
-            f"No answer within the deadline of {self._seconds:g} s. Raise `timeout` if that is "
-            "too short.",
-            provider=provider,
-            model=model,
-        )
+        asked = next(iter(self._left or self._plan.targets), None)
+        provider, model = asked.reference if asked is not None else (None, None)
+        return too_late(self._seconds or 0.0, provider=provider, model=model)
 
     async def _in_time(self, work: Awaitable[T]) -> T:
         if self._ends is None:
@@ -256,13 +285,13 @@ class Call:
         trace.tell("llm.call.started")
         try:
             yield trace.answered
-        except (asyncio.CancelledError, GeneratorExit):
-            trace.tell("llm.call.cancelled")
-            raise
-        except KorError as error:
+        except Exception as error:
             if isinstance(error, LLMError):
                 self._with_attempts(error)
             trace.tell("llm.call.failed", type(error).__name__)
+            raise
+        except BaseException:  # cancelled, or a stream that is left
+            trace.tell("llm.call.cancelled")
             raise
 
 
@@ -311,3 +340,13 @@ def _last_delta(response: LLMResponse) -> Delta:
         request_id=response.request_id,
         emulated=response.emulated,
     )
+
+
+def _all_failed(asked: int, left_out: int) -> str:
+    if not asked:
+        return f"None of the {left_out} models qualifies."
+    failed = "The one model that was asked" if asked == 1 else f"All {asked} models that were asked"
+    return f"{failed} failed, and {left_out} did not qualify." if left_out else f"{failed} failed."
+
+
+_NOTHING_TAKEN: Final = {"attempts": (), "usage": Usage(0, 0), "cost": Decimal()}

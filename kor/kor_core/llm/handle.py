@@ -4,10 +4,10 @@ Whatever a provider does, a call through a handle ends in an answer or in a type
 its deadline.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from kor_core.errors import CapabilityNotSupportedError, LLMError
 from kor_core.llm.base import BaseLLMModel
@@ -24,15 +24,22 @@ from kor_core.llm.profile import ModelProfile
 from kor_core.llm.reference import Reference
 from kor_core.llm.request import ChatRequest
 from kor_core.llm.response import Delta, Embeddings, LLMResponse
-from kor_core.llm.selection import NOTHING, Choice, Needs, Ranked, choose, ranked, sole
+from kor_core.llm.selection import (
+    NOTHING,
+    Choice,
+    Needs,
+    Ranked,
+    Standing,
+    choose,
+    ranked,
+    sole,
+)
 from kor_core.llm.streams import ChatStream
 from kor_core.llm.target import Target
 from kor_core.llm.tools import Toolable
 from kor_core.redaction import Config
 
 __all__ = ["ModelHandle", "Serving", "Target"]
-
-T = TypeVar("T")
 
 
 def _nobody(capability: str) -> Sequence[str]:
@@ -53,6 +60,7 @@ class Serving:
         purpose: what it serves; None for a reference.
         affinity: what a conversation is known by, to stay with one model.
         capable: returns, for an error to name, which configured models have a capability.
+        unusable: configured candidates that cannot be asked at all, such as for want of a key.
     """
 
     policies: Policies = field(default_factory=Policies)
@@ -63,6 +71,7 @@ class Serving:
     purpose: str | None = None
     affinity: str | None = None
     capable: Callable[[str], Sequence[str]] = _nobody
+    unusable: tuple[Standing, ...] = ()
 
 
 class ModelHandle(BaseLLMModel):
@@ -117,11 +126,8 @@ class ModelHandle(BaseLLMModel):
         settings = GenerationSettings.of(kwargs)
         once = settings.without_timeout()
         call = self._call("generate", frozenset(), (prompt,), settings)
-
-        async def ask() -> str:
-            return await call.answer(lambda target: target.generate(prompt, once))
-
-        return await self._cached(lambda: ("generate", prompt, once), ask)
+        key = self._key(lambda: ("generate", prompt, once))
+        return await call.answer(lambda target: target.generate(prompt, once), key)
 
     async def achat(
         self,
@@ -146,12 +152,8 @@ class ModelHandle(BaseLLMModel):
         needs = request.needs | _STRICT if strict and schema is not None else request.needs
         call = self._call("chat", needs, request.texts, request.settings)
         once = request.once
-
-        async def ask() -> LLMResponse:
-            response = await call.answer(lambda target: target.chat(once, strict=strict))
-            return response.with_attempts(call.ledger.attempts)
-
-        return await self._cached(lambda: ("chat", *once.canonical), ask)
+        key = self._key(lambda: ("chat", *once.canonical))
+        return await call.answer(lambda target: target.chat(once, strict=strict), key)
 
     def astream(
         self, messages: Messages, *, tools: Iterable[Toolable] = (), settings: Settable = None
@@ -182,34 +184,44 @@ class ModelHandle(BaseLLMModel):
         given, chosen = as_texts(texts), GenerationSettings.of(settings)
         once = chosen.without_timeout()
         call = self._call("embed", _EMBEDDINGS, given, chosen)
-
-        async def ask() -> Embeddings:
-            found = await call.answer(lambda target: target.embed(given, once))
-            return found.with_attempts(call.ledger.attempts)
-
-        return await self._cached(lambda: ("embed", given, once), ask)
+        key = self._key(lambda: ("embed", given, once))
+        return await call.answer(lambda target: target.embed(given, once), key)
 
     # --- choosing ----------------------------------------------------------------------------
 
-    def choose(self, needs: frozenset[str] = frozenset(), tokens: int = 0) -> Choice:
+    def choose(
+        self, needs: frozenset[str] = frozenset(), tokens: int = 0, max_tokens: int = 0
+    ) -> Choice:
         """Choose among the candidates, as a call that needs this would.
 
         Args:
             needs: capabilities.
             tokens: how many the request and its answer may take.
+            max_tokens: how many of them are the answer's.
         """
         serving = self._serving
         wanted = serving.needs.with_request(needs, tokens)
-        standings = [target.standing(serving.policies) for target in self._targets]
-        if len(standings) == 1:
+        standings = self._standings(tokens, max_tokens)
+        if len(standings) == 1 and not serving.unusable:
             return sole(standings[0], wanted)
         return choose(
-            standings,
+            [*standings, *serving.unusable],
             wanted,
             serving.strategy,
             name=serving.strategy_name,
             affinity=serving.affinity,
         )
+
+    def _standings(self, tokens: int, max_tokens: int) -> list[Standing]:
+        serving = self._serving
+        policies, meter = serving.policies, serving.policies.meter
+        if meter is None:
+            return [target.standing(policies) for target in self._targets]
+        about = (tokens, max_tokens, serving.tenant, serving.purpose)
+        return [
+            target.standing(policies, meter.refused(target.planned(*about)))
+            for target in self._targets
+        ]
 
     def ranked(self, choice: Choice) -> tuple[Ranked, ...]:
         """Return the candidates of a choice with what they were ranked by."""
@@ -234,12 +246,12 @@ class ModelHandle(BaseLLMModel):
     ) -> Call:
         longest = settings.max_tokens or self.config.get("max_tokens") or 0
         tokens = estimated_tokens(texts, longest)
-        choice = self.choose(needs, tokens)
+        choice = self.choose(needs, tokens, longest)
         serving = self._serving
         plan = Plan(
             kind,
             [self._targets[place] for place in choice.order],
-            [self._advised(each.error) for each in choice.rejected],
+            [each.error if choice.order else self._advised(each.error) for each in choice.rejected],
             tokens,
             longest,
             serving.tenant,
@@ -258,16 +270,12 @@ class ModelHandle(BaseLLMModel):
             error.args = (f"{error.args[0]} Configured models that can: {', '.join(able)}.",)
         return error
 
-    async def _cached(
-        self, request: Callable[[], tuple[Any, ...]], ask: Callable[[], Awaitable[T]]
-    ) -> T:
-        cache = self._serving.policies.cache
-        if cache is None:
-            return await ask()
-        effective = [[str(each.reference), each.config] for each in self._targets]
-        key = request_key(self._serving.tenant, "", [effective, *request()])
-        answer: T = await cache.through(key, ask)
-        return answer
+    def _key(self, request: Callable[[], tuple[Any, ...]]) -> str | None:
+        """Return what an answer is remembered by; None where none is kept."""
+        if self._serving.policies.cache is None:
+            return None
+        effective = [[tuple(each.circuit), each.config] for each in self._targets]
+        return request_key(self._serving.tenant, "", [effective, *request()])
 
     def __repr__(self) -> str:
         names = " → ".join(str(target.reference) for target in self._targets)

@@ -8,7 +8,7 @@ from kor_core.llm.policies.breaker import Breakers
 from kor_core.llm.policies.cache import ResponseCache
 from kor_core.llm.policies.concurrency import Concurrency
 from kor_core.llm.policies.latency import Latencies
-from kor_core.llm.policies.ledger import Sink
+from kor_core.llm.policies.ledger import Sink, Sinks
 from kor_core.llm.policies.limits import Meter
 from kor_core.llm.policies.retrier import Retrier
 
@@ -47,3 +47,8 @@ class Policies:
     sink: Sink | None = None
     content_filter_fallback: bool = False
     log_content: bool = False
+
+    def __post_init__(self) -> None:
+        if self.sink is not None and not isinstance(self.sink, Sinks):
+            # A user's code, which must not harm the call that it is told of.
+            object.__setattr__(self, "sink", Sinks([self.sink]))

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from inspect import isawaitable
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -10,11 +11,12 @@ from kor_core.llm import emulation
 from kor_core.llm.base import BaseLLMModel
 from kor_core.llm.generation import GenerationSettings
 from kor_core.llm.pipeline import Policies
+from kor_core.llm.policies.bounds import Planned
 from kor_core.llm.policies.circuit import CircuitKey
 from kor_core.llm.profile import ModelProfile
 from kor_core.llm.reference import Reference
 from kor_core.llm.request import ChatRequest
-from kor_core.llm.response import Delta, Embeddings, LLMResponse
+from kor_core.llm.response import Delta, Embeddings, LLMResponse, Usage
 from kor_core.llm.selection import Standing
 from kor_core.redaction import redact, secrets_in
 
@@ -49,16 +51,37 @@ class Target(NamedTuple):
     tags: frozenset[str] = frozenset()
     tenants: frozenset[str] | None = None
 
-    def standing(self, policies: Policies) -> Standing:
-        """Return how it stands at the moment."""
+    def standing(self, policies: Policies, spent: LLMError | None = None) -> Standing:
+        """Return how it stands at the moment.
+
+        Args:
+            policies: what surrounds the call.
+            spent: why a limit or budget has no room for it.
+        """
         return Standing(
             self.reference,
             self.known(),
             policies.breakers.state(self.circuit),
-            policies.latencies.of(str(self.reference)),
+            policies.latencies.of(self.circuit),
+            spent,
             tags=self.tags,
             tenants=self.tenants,
         )
+
+    def planned(
+        self, tokens: int, max_tokens: int, tenant: str | None, purpose: str | None
+    ) -> Planned:
+        """Return a request to it as limits and budgets count it.
+
+        Args:
+            tokens: how many it may take, answer included.
+            max_tokens: how many of them are the answer's.
+            tenant: whose call it is.
+            purpose: what it is for.
+        """
+        provider, model = self.reference
+        cost: Decimal | None = self.known().cost(Usage(tokens - max_tokens, max_tokens))
+        return Planned(provider, model, tokens, cost, tenant, purpose, self.account)
 
     def may_hold_more_than(self, other: "Target") -> bool:
         """Say whether its window may hold more; where one of the two is unknown, it may."""

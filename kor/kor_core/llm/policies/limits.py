@@ -8,11 +8,13 @@ other, and a limit is overspent by no more than what each took beyond its estima
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from decimal import Decimal
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from kor_core.errors import LLMError
 from kor_core.llm.policies.bounds import Planned, bounds_of, nanodollars
 from kor_core.llm.policies.counters import Counter
 from kor_core.llm.policies.refusals import full_error, unpriced_error
@@ -103,7 +105,7 @@ class _Refused(NamedTuple):
 
     until: float
     amount: int
-    why: str
+    error: LLMError
 
 
 class Meter:
@@ -158,15 +160,15 @@ class Meter:
             error = full_error(
                 counter.bound, charge, full, window=counter.window(now), call=call, now=now
             )
-            self._remember(charge, str(error), now)
+            self._remember(charge, error, now)
             raise error
         parts = [
             (counter.bound.unit, charge) for counter, charge in zip(counters, charges, strict=True)
         ]
         return Reservation(self._state, parts)
 
-    def refused(self, call: Planned) -> str | None:
-        """Say why a call like this one was refused a moment ago; None where none was.
+    def refused(self, call: Planned) -> LLMError | None:
+        """Return why a call like this one was refused a moment ago; None where none was.
 
         It asks nobody, so that a choice between models need not wait.
         """
@@ -176,7 +178,7 @@ class Meter:
         for counter in self._counters_of(call):
             found = self._refused.get(counter.key(now))
             if found and now < found.until and (amounts[counter.bound.unit] or 0) >= found.amount:
-                return found.why
+                return copy(found.error)  # to be raised: each call adds its own attempts
         return None
 
     async def uses(self, call: Planned) -> list[Use]:
@@ -206,10 +208,10 @@ class Meter:
         call = Planned(provider, model, 0, None, tenant, purpose, account)
         return tuple(map(Counter, bounds_of(self._settings, call)))
 
-    def _remember(self, charge: Charge, why: str, now: float) -> None:
+    def _remember(self, charge: Charge, error: LLMError, now: float) -> None:
         if len(self._refused) >= _MOST_REMEMBERED:
             self._refused.clear()
-        self._refused[charge.key] = _Refused(now + _REMEMBERED, charge.amount, why)
+        self._refused[charge.key] = _Refused(now + _REMEMBERED, charge.amount, copy(error))
 
     def __repr__(self) -> str:
         return f"<Meter {self._state!r}>"
