@@ -1,61 +1,54 @@
 """A hundred vendors through litellm, each call on its own: no state of the process is used."""
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, Final, TypeVar
 
+from kor_core.adapters.apis import without_wrapping
 from kor_core.adapters.attempt import Caller
-from kor_core.adapters.completion import text_of
+from kor_core.adapters.completion import no_text, parsed
+from kor_core.adapters.embeddings import embeddings_of
+from kor_core.adapters.exchange import noted
+from kor_core.adapters.litellm_answers import AnyEvents, response_of
 from kor_core.adapters.litellm_host import refuse_acting
+from kor_core.adapters.litellm_requests import embedding_settings, question, settings_of
 from kor_core.adapters.litellm_sdk import SDK
-from kor_core.adapters.litellm_vendors import UNTRIED, VENDORS, Vendor, qualified, vendor_of
+from kor_core.adapters.litellm_settings import GENERATION, NEVER_DROPPED, OURS, refuse_impossible
+from kor_core.adapters.litellm_vendors import (
+    UNTRIED,
+    VENDORS,
+    Vendor,
+    format_of,
+    qualified,
+    vendor_of,
+)
 from kor_core.adapters.loading import load
 from kor_core.adapters.network import Transport
-from kor_core.adapters.parameters import CHAT, chosen, given
-from kor_core.errors import ConfigurationError, ModelNotFoundError, Problem
+from kor_core.adapters.parameters import chosen, given
+from kor_core.adapters.streaming import Reading, ends_after, streamed
+from kor_core.errors import BadRequestError, CapabilityNotSupportedError, ModelNotFoundError
 from kor_core.llm.base import BaseLLMModel, BaseLLMProvider, Credentials
+from kor_core.llm.generation import GenerationSettings, Settable
+from kor_core.llm.profile import ModelProfile
+from kor_core.llm.request import ChatRequest
+from kor_core.llm.response import Delta, Embeddings, LLMResponse
 from kor_core.redaction import Config
-from kor_core.suggestions import nearest
 
 __all__ = ["LiteLLMModel", "LiteLLMProvider"]
+
+Json = dict[str, Any]
+T = TypeVar("T", LLMResponse, Embeddings)
 
 # An empty key would make litellm take the host's from the environment.
 _NO_KEY: Final = "no-key"
 
-# litellm swallows `metadata` for its own callbacks, and would send it nowhere.
-_GENERATION: Final = (CHAT - {"metadata"}) | {
-    "min_p",
-    "reasoning",
-    "repetition_penalty",
-    "safety_settings",
-    "thinking",
-    "top_a",
-    "top_k",
-}
-
-# How the vendor is reached and who calls it; for the operator's configuration, not for calls.
-_CONNECTION: Final = frozenset({"api_version", "drop_params", "extra_body", "organization"})
-_OURS: Final = frozenset({"api_key", "base_url", "extra_headers", "timeout"})
-
 # Headers that litellm would take from the host's environment (OR_SITE_URL, OR_APP_NAME).
 _INSTEAD_OF_THE_HOSTS: Final = {"openrouter": {"HTTP-Referer": "", "X-Title": ""}}
 
-# With drop_params, litellm leaves out what a model does not take. These change what the
-# answer means or how long it is: they are sent regardless, and the vendor may refuse them.
-_NEVER_DROPPED: Final = frozenset(
-    {
-        "audio",
-        "max_completion_tokens",
-        "max_tokens",
-        "modalities",
-        "parallel_tool_calls",
-        "prediction",
-        "response_format",
-        "stop",
-        "tool_choice",
-        "tools",
-        "web_search_options",
-    }
-)
+# Without stream_options, OpenAI and those like it do not say what a stream took.
+_COUNTED: Final = {"stream": True, "stream_options": {"include_usage": True}}
+_UNCOUNTED: Final = {"stream": True}
 
 
 class LiteLLMProvider(BaseLLMProvider):
@@ -84,10 +77,7 @@ class LiteLLMProvider(BaseLLMProvider):
             ConfigurationError: the name holds an endpoint, a setting is unknown, or the
                 vendor cannot be called through KOR's connections or has no endpoint.
         """
-        _refuse_endpoint(model_name)
-        _refuse_unknown(config)
-        _refuse_unreached(model_name)
-        _refuse_placeless(model_name, config)
+        refuse_impossible(model_name, config)
         return LiteLLMModel(model_name, config, transport=self._transport)
 
     def credentials(self, model_name: str) -> Credentials:
@@ -103,35 +93,163 @@ class LiteLLMProvider(BaseLLMProvider):
 class LiteLLMModel(BaseLLMModel):
     """One model, callable from any thread and event loop."""
 
+    capabilities = frozenset(
+        {"chat", "json_schema", "parallel_tools", "system", "tool_choice", "tools", "vision"}
+    )
+
+    # The least that one of the vendors takes: https://docs.together.ai/docs/embeddings-overview
+    embedding_batch = 100
+
     def __init__(self, model_name: str, config: dict[str, Any], *, transport: Transport) -> None:
         super().__init__(model_name, own := Config(config))
         self._transport = transport
         self._caller = Caller.of("litellm", model_name, own)
-        self._settings = given({name: value for name, value in own.items() if name not in _OURS})
-        self._connection: Any = None
+        self._settings = given({name: value for name, value in own.items() if name not in OURS})
+        self._known = super().profile.overlaid(self._vendor.profile)
+        self._counts_streams = True
+        self._connections: dict[str, Any] = {}
+
+    @property
+    def profile(self) -> ModelProfile:
+        """What this class can do, apart from what it has no way to at the vendor."""
+        return self._known
+
+    # --- asking ------------------------------------------------------------------------------
 
     async def agenerate(self, prompt: str, **kwargs: Any) -> str:
-        """Answer one prompt with a chat completion.
+        """Answer one prompt.
 
         Args:
             prompt: the user's message.
             **kwargs: generation parameters such as ``temperature``, over those configured;
-                ``timeout`` in seconds.
+                ``timeout`` in seconds; ``extra``, a table of what only the vendor knows.
 
         Raises:
             LLMError: the call failed.
         """
         kwargs = Config(kwargs)  # a key in them shows in no traceback
         settings = chosen(
-            kwargs, _GENERATION | {"timeout"}, provider="litellm", model=self.model_name
+            kwargs, GENERATION | {"timeout", "extra"}, provider="litellm", model=self.model_name
         )
-        timeout = settings.pop("timeout", self.config.get("timeout"))
-        messages = [{"role": "user", "content": prompt}]
+        timeout = settings.pop("timeout", self._timeout)
+        extra: Mapping[str, Any] = settings.pop("extra", {})
+        asked = self._asked(ChatRequest.of(prompt), settings, extra)
+        return (await self._ask(asked, _with_text, timeout, extra)).text
 
-        async def call(sdk: SDK) -> str:
-            return text_of(await self._complete(sdk, messages, settings))
+    async def _chat(self, request: ChatRequest) -> LLMResponse:
+        settings = request.settings
+        asked = self._asked(request, _sent(settings), settings.extra)
+        response = await self._ask(asked, response_of, self._within(settings), settings.extra)
+        return without_wrapping(response, request.schema)
 
-        return await self._caller.attempt(call, timeout, self._ready)
+    async def _stream(self, request: ChatRequest) -> AsyncGenerator[Delta]:
+        settings = request.settings
+        asked = self._asked(request, _sent(settings), settings.extra)
+        reading = await self._opened(asked, settings)
+        caller = self._caller.hiding(settings.extra)
+        async with aclosing(streamed(reading, caller, AnyEvents(), response_of)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def aembed(self, texts: str | Sequence[str], *, settings: Settable = None) -> Embeddings:
+        """Make vectors of texts; see :meth:`BaseLLMModel.aembed`.
+
+        Raises:
+            CapabilityNotSupportedError: the vendor is not asked for embeddings here.
+            LLMError: of the class that says what happened.
+        """
+        if not self._vendor.embeds_as:
+            raise CapabilityNotSupportedError(
+                f"Of the vendor '{vendor_of(self.model_name)}', litellm is not known to get "
+                "embeddings through the connections of KOR, so it was not asked. Use the provider "
+                "openai with the vendor's OpenAI-compatible base_url, or another vendor's model.",
+                capability="embeddings",
+                provider="litellm",
+                model=self.model_name,
+            )
+        return await super().aembed(texts, settings=settings)
+
+    async def _embed(self, texts: Sequence[str], settings: GenerationSettings) -> Embeddings:
+        caller, vendor = self._caller.hiding(settings.extra), self._vendor
+        asked = self._checked(embedding_settings, self._settings, settings.extra)
+        name = qualified(self.model_name).partition("/")[2]
+        url = f"{self._endpoint.rstrip('/')}{vendor.embeds_at}"
+
+        async def call(sdk: SDK) -> Embeddings:
+            answer = await sdk.embed(
+                model=f"{vendor.embeds_as}/{name}",
+                input=list(texts),
+                **asked,
+                **self._reached(sdk, url),
+            )
+            found = embeddings_of(parsed(answer.content), len(texts))
+            return replace(found, request_id=caller.request_id(noted()))
+
+        return await caller.attempt(call, self._within(settings), self._ready)
+
+    # --- what is sent ------------------------------------------------------------------------
+
+    @property
+    def _timeout(self) -> float | None:
+        timeout: float | None = self.config.get("timeout")
+        return timeout
+
+    def _within(self, settings: GenerationSettings) -> float | None:
+        return self._timeout if settings.timeout is None else settings.timeout
+
+    def _asked(
+        self, request: ChatRequest, settings: Mapping[str, Any], extra: Mapping[str, Any]
+    ) -> Json:
+        form = format_of(self.model_name)
+        below = self._checked(settings_of, form, {**self._settings, **settings}, extra)
+        return {**below, **self._checked(question, form, request)}
+
+    def _checked(self, write: Callable[..., Json], *args: Any) -> Json:
+        """Write a part of a request; what cannot be written is this model's error."""
+        try:
+            return write(*args)
+        except BadRequestError as error:
+            error.provider, error.model = "litellm", self.model_name
+            raise
+
+    # --- the call ----------------------------------------------------------------------------
+
+    async def _ask(
+        self,
+        asked: Json,
+        read: Callable[[Mapping[str, Any]], LLMResponse],
+        seconds: float | None,
+        extra: Mapping[str, Any],
+    ) -> LLMResponse:
+        caller = self._caller.hiding(extra)
+
+        async def call(sdk: SDK) -> LLMResponse:
+            answer = await self._complete(sdk, asked)
+            found = read(parsed(answer.content))
+            return replace(found, request_id=caller.request_id(noted()) or found.request_id)
+
+        return await caller.attempt(call, seconds, self._ready)
+
+    async def _opened(self, asked: Json, settings: GenerationSettings) -> Reading:
+        """Open a stream; where a server does not know how to count it, without its count."""
+        asking = _COUNTED if self._counts_streams else _UNCOUNTED
+        try:
+            return await self._open({**asking, **asked}, settings)
+        except BadRequestError as error:
+            if asking is _UNCOUNTED or "stream_options" not in str(error):
+                raise
+        self._counts_streams = False
+        return await self._open({**_UNCOUNTED, **asked}, settings)
+
+    async def _open(self, asked: Json, settings: GenerationSettings) -> Reading:
+        seconds = self._within(settings)
+
+        async def call(sdk: SDK) -> Reading:
+            ends = ends_after(seconds)
+            answer = await self._complete(sdk, asked)
+            return Reading(answer.stream, noted(), seconds, ends)
+
+        return await self._caller.hiding(settings.extra).attempt(call, seconds, self._ready)
 
     async def _ready(self) -> SDK:
         if not vendor_of(self.model_name):
@@ -141,27 +259,27 @@ class LiteLLMModel(BaseLLMModel):
         sdk: SDK = await load("litellm", SDK)
         return sdk
 
-    async def _complete(
-        self, sdk: SDK, messages: list[dict[str, Any]], settings: dict[str, Any]
-    ) -> Mapping[str, Any]:
-        url = self._endpoint
-        if self._connection is None:
-            self._connection = sdk.connection(self._transport, self.config, url)
-        arguments = self._settings | settings
-        answer = await sdk.complete(
+    async def _complete(self, sdk: SDK, asked: Json) -> Any:
+        return await sdk.complete(
             model=self._sent_name,
-            messages=messages,
-            client=self._connection,
-            api_base=url,
-            api_key=self.config.get("api_key") or _NO_KEY,
             extra_headers=_INSTEAD_OF_THE_HOSTS.get(vendor_of(self.model_name)),
-            **arguments,
-            kept=_NEVER_DROPPED & arguments.keys(),
-            timeout=self._transport.settings.read_timeout,
-            max_retries=0,  # KOR is the only one that retries
-            num_retries=0,
+            **asked,
+            kept=NEVER_DROPPED & asked.keys(),
+            **self._reached(sdk, self._endpoint),
         )
-        return _as_table(answer)
+
+    def _reached(self, sdk: SDK, url: str) -> Json:
+        """Return how the vendor is reached, and who calls it."""
+        if url not in self._connections:
+            self._connections[url] = sdk.connection(self._transport, self.config, url)
+        return {
+            "client": self._connections[url],
+            "api_base": url,
+            "api_key": self.config.get("api_key") or _NO_KEY,
+            "timeout": self._transport.settings.read_timeout,
+            "max_retries": 0,  # KOR is the only one that retries
+            "num_retries": 0,
+        }
 
     @property
     def _vendor(self) -> Vendor:
@@ -187,20 +305,15 @@ class LiteLLMModel(BaseLLMModel):
         return url
 
 
-def _as_table(answer: Any) -> Mapping[str, Any]:
-    """Return a chat completion of litellm's classes in the shape of OpenAI's JSON."""
-    return {
-        "choices": [
-            {
-                "finish_reason": choice.finish_reason,
-                "message": {
-                    name: getattr(choice.message, name, None)
-                    for name in ("content", "refusal", "tool_calls")
-                },
-            }
-            for choice in answer.choices
-        ]
-    }
+def _with_text(answer: Mapping[str, Any]) -> LLMResponse:
+    response = response_of(answer)
+    if not response.text:
+        raise no_text()
+    return response
+
+
+def _sent(settings: GenerationSettings) -> Json:
+    return given(settings.without_timeout().given())
 
 
 def _nobodys(model_name: str) -> ModelNotFoundError:
@@ -208,54 +321,3 @@ def _nobodys(model_name: str) -> ModelNotFoundError:
         f"No vendor is known for '{model_name}'. Write the vendor in front, such as "
         f"'ollama/{model_name}'."
     )
-
-
-def _refuse_endpoint(model_name: str) -> None:
-    """Refuse a name such as ``huggingface/https://…``, which litellm would call with the key."""
-    if "://" in model_name:
-        problem = Problem(
-            f"The model name '{model_name}' holds an endpoint. Name the model alone, and give "
-            "the endpoint as base_url in [llm.providers.litellm]."
-        )
-        raise ConfigurationError([problem])
-
-
-def _refuse_unknown(config: Mapping[str, Any]) -> None:
-    known = _GENERATION | _CONNECTION | _OURS
-    if unknown := sorted(config.keys() - known):
-        raise ConfigurationError(
-            [
-                Problem(
-                    f"The setting '{name}' is not passed to litellm. What only the vendor "
-                    "knows goes into extra_body.",
-                    key=f"llm.providers.litellm.extra.{name}",
-                    suggestion=nearest(name, known),
-                )
-                for name in unknown
-            ]
-        )
-
-
-def _refuse_unreached(model_name: str) -> None:
-    """Refuse a vendor that litellm calls past the transport, or that nobody has tried."""
-    name = vendor_of(model_name)
-    vendor = VENDORS.get(name, UNTRIED)
-    if not name or vendor.reached:
-        return
-    problem = Problem(
-        f"'{model_name}' is not called: for the vendor '{name}', litellm is not known to keep "
-        f"to the proxy, certificates and timeouts of [network]. Use {vendor.instead}."
-    )
-    raise ConfigurationError([problem])
-
-
-def _refuse_placeless(model_name: str, config: Mapping[str, Any]) -> None:
-    """Refuse a key without an endpoint: litellm would take one from the host's environment."""
-    vendor = VENDORS.get(vendor_of(model_name))
-    if vendor is None or vendor.url or config.get("base_url"):
-        return
-    problem = Problem(
-        f"'{model_name}' has no endpoint of its own. Set base_url in [llm.providers.litellm].",
-        key="llm.providers.litellm.base_url",
-    )
-    raise ConfigurationError([problem])

@@ -9,9 +9,13 @@ from kor_core.errors import ConfigurationError, Problem
 
 __all__ = ["importing", "refuse_acting"]
 
-# Read by litellm while it is imported: its own price list instead of one from the network,
-# and no `.env` file from whichever folder is above its own.
-_SET: Final = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"}
+# Read by litellm while it is imported: its own lists of prices and of headers instead of those
+# from the network, and no `.env` file from whichever folder is above its own.
+_SET: Final = {
+    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_MODE": "PRODUCTION",
+}
 
 # Read there too, and kept for the life of the process. They drop or add parameters, budgets
 # for thinking, caching, another API, log levels with whole requests.

@@ -1,15 +1,33 @@
 """The SDK of litellm, imported without its side effects and called past its globals."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar
+from copy import copy
+from functools import partial
+from http import HTTPStatus
 from importlib import import_module
+from logging import LogRecord, getLogger
 from typing import Any, Final
 
 from kor_core.adapters import openai
+from kor_core.adapters.attempt import SenselessAnswerError
 from kor_core.adapters.litellm_host import importing
 from kor_core.adapters.network import Transport
+from kor_core.errors import BadRequestError
 
 __all__ = ["SDK"]
+
+
+# Whether KOR calls litellm at the moment.
+_calling: Final[ContextVar[bool]] = ContextVar("kor_calling_litellm", default=False)
+
+
+class _Answered(BaseException):
+    """Carries an answer past litellm, which holds up every Exception but not this."""
+
+    def __init__(self, response: Any) -> None:
+        super().__init__()
+        self.response = response
 
 
 class SDK:
@@ -22,8 +40,10 @@ class SDK:
             import_module("litellm.litellm_core_utils.default_encoding")
             # Builds its pydantic schemas now, while the warnings of that are still silenced.
             litellm.ModelResponse()
+            _load_headers()
+        _keep_quiet()
         # litellm prints an invitation to stdout at each error, and no argument of a call
-        # stops it. This is the one global of litellm that is touched.
+        # stops it. This is the one setting of litellm that is touched.
         litellm.suppress_debug_info = True
         self._litellm = litellm
         self._internal = _internal_call()
@@ -40,31 +60,71 @@ class SDK:
             url: the endpoint.
         """
         endpoint = {**config, "base_url": url}
-        return self._connection_class(
-            transport.client("httpx"), self._openai.client(transport, endpoint)
-        )
+        client = self._openai.client(transport, endpoint)
+        client._client = _handing_over(client._client)  # noqa: SLF001  # with_options() would read the environment
+        return self._connection_class(_handing_over(transport.client("httpx")), client)
 
     async def complete(self, *, kept: Iterable[str] = (), **arguments: Any) -> Any:
-        """Call ``acompletion`` without its callbacks, cache, budget and background logging.
-
-        They are global to the process, and what they are given holds the key.
+        """Ask by ``acompletion``, and return the vendor's answer as it came, as httpx has it.
 
         Args:
             kept: names of arguments that ``drop_params`` must not leave out.
             **arguments: as ``acompletion`` takes them.
+
+        Raises:
+            Exception: whatever litellm makes of what went wrong.
         """
-        token = self._internal.set(True)
+        self._refuse_bridged(arguments["model"])
+        return await self._answer(
+            self._litellm.acompletion,
+            # With tools it looks for MCP servers to call, and needs the package mcp to look.
+            _skip_mcp_handler=True,
+            allowed_openai_params=self._unknown(arguments["model"], kept),
+            **arguments,
+        )
+
+    async def embed(self, **arguments: Any) -> Any:
+        """Ask by ``aembedding``, and return the vendor's answer as it came, as httpx has it.
+
+        Args:
+            **arguments: as ``aembedding`` takes them.
+
+        Raises:
+            Exception: whatever litellm makes of what went wrong.
+        """
+        return await self._answer(self._litellm.aembedding, **arguments)
+
+    async def _answer(self, ask: Callable[..., Awaitable[Any]], **arguments: Any) -> Any:
+        """Ask without litellm's callbacks, cache, budget and background logging.
+
+        They are global to the process, and what they are given holds the key.
+        """
+        marks = [(mark, mark.set(True)) for mark in (self._internal, _calling)]
         try:
-            return await self._litellm.acompletion(
-                caching=False,
-                cache={"no-cache": True, "no-store": True},
-                # With tools it looks for MCP servers to call, and needs the package mcp to look.
-                _skip_mcp_handler=True,
-                allowed_openai_params=self._unknown(arguments["model"], kept),
-                **arguments,
+            opened = await ask(
+                caching=False, cache={"no-cache": True, "no-store": True}, **arguments
             )
+            # Gemini is asked for a stream only when that is read, which litellm does with
+            # logging and a client of its own.
+            if asking := getattr(opened, "make_call", None):
+                await asking(client=arguments["client"])
+        except _Answered as answered:
+            return answered.response
         finally:
-            self._internal.reset(token)
+            for mark, token in marks:
+                mark.reset(token)
+        raise SenselessAnswerError("litellm made it up, without asking the vendor")
+
+    def _refuse_bridged(self, model_name: str) -> None:
+        """Refuse a model for which litellm would ask another API, in an untried way."""
+        bare = model_name.partition("/")[2]
+        prices = self._litellm.model_cost
+        known: Mapping[str, Any] = prices.get(model_name) or prices.get(bare) or {}
+        if known.get("mode") == "responses":
+            raise BadRequestError(
+                f"'{bare}' is asked by OpenAI's Responses API alone, and litellm's way there is "
+                "untried. Use the provider openai, with extra = { api = 'responses' }."
+            )
 
     def _unknown(self, model_name: str, names: Iterable[str]) -> list[str]:
         """Return the parameters that litellm does not know at a model.
@@ -74,6 +134,47 @@ class SDK:
         vendor, _, model = model_name.partition("/")
         known = self._litellm.get_supported_openai_params(model, custom_llm_provider=vendor)
         return sorted(set(names).difference(known or ()))
+
+
+def _load_headers() -> None:
+    """Load litellm's list of Anthropic's headers, which it would fetch at the first one used."""
+    try:
+        manager: Any = import_module("litellm.anthropic_beta_headers_manager")
+    except ModuleNotFoundError:  # releases that do not have it fetch nothing
+        return
+    manager._load_beta_headers_config()  # noqa: SLF001  # nothing public does but by a call
+
+
+def _keep_quiet() -> None:
+    """Let litellm's own handler print nothing of the calls of KOR, which warn of much.
+
+    What the application's handlers do with litellm's records is up to the application.
+    """
+    for handler in getLogger("LiteLLM").handlers:
+        if _is_others not in handler.filters:
+            handler.addFilter(_is_others)
+
+
+def _is_others(_record: LogRecord) -> bool:
+    return not _calling.get()
+
+
+def _handing_over(client: Any) -> Any:
+    """Return an HTTP client that hands each good answer to whoever called litellm.
+
+    What litellm itself would make of it is slow and not to be trusted: see
+    :mod:`kor_core.adapters.litellm_answers`.
+    """
+    handing = copy(client)  # the other is shared with the other providers
+    handing.send = partial(_handed_over, client.send)
+    return handing
+
+
+async def _handed_over(send: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
+    response = await send(*args, **options)
+    if response.status_code < HTTPStatus.BAD_REQUEST:
+        raise _Answered(response)
+    return response
 
 
 def _internal_call() -> ContextVar[bool]:

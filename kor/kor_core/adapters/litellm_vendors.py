@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["UNTRIED", "VENDORS", "Vendor", "qualified", "vendor_of"]
+from kor_core.llm.profile import ModelProfile
+
+__all__ = ["UNTRIED", "VENDORS", "Vendor", "format_of", "qualified", "vendor_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,10 @@ class Vendor:
         reached: whether it was proved that litellm calls it through the connections it is
             given, with the key it is given, once. No other vendor is called.
         instead: what to use where it is not reached.
+        embeds_as: the vendor that litellm is told when it is asked for embeddings; empty where
+            it was not proved that it gets them through the connections it is given.
+        embeds_at: what is added to the endpoint for them.
+        lacks: capabilities for which litellm has no way at the vendor.
     """
 
     keys: tuple[str, ...] = ()
@@ -36,10 +42,22 @@ class Vendor:
     asked_as: str = ""
     reached: bool = False
     instead: str = ""
+    embeds_as: str = ""
+    embeds_at: str = ""
+    lacks: frozenset[str] = frozenset()
+
+    @property
+    def profile(self) -> ModelProfile:
+        """What is known of all of the vendor's models."""
+        unable = self.lacks if self.embeds_as else self.lacks | {"embeddings"}
+        return ModelProfile(unsupported=unable)
 
 
 _COMPATIBLE: Final = "the provider openai with base_url '{}'"
 _IN_FRONT: Final = "a LiteLLM proxy in front, and the provider openai with its base_url"
+
+# litellm sends the texts of a message to these vendors, and leaves its images out.
+_IMAGES: Final = frozenset({"vision"})
 
 # For each that is reached, a test of that name sends a request (tests/kor_core/
 # test_adapters_vendors.py); docs/providers.md lists them all, held to this table by a test.
@@ -59,7 +77,9 @@ VENDORS: Final[Mapping[str, Vendor]] = {
         ("AZURE_API_KEY",),
         instead=_COMPATIBLE.format("https://<resource>.openai.azure.com/openai/v1"),
     ),
-    "azure_ai": Vendor(("AZURE_AI_API_KEY",), urls=("AZURE_AI_API_BASE",), reached=True),
+    "azure_ai": Vendor(
+        ("AZURE_AI_API_KEY",), urls=("AZURE_AI_API_BASE",), reached=True, embeds_as="azure_ai"
+    ),
     # https://docs.aws.amazon.com/bedrock/latest/userguide/inference-chat-completions.html
     "bedrock": Vendor(
         ("AWS_BEARER_TOKEN_BEDROCK",),
@@ -77,6 +97,7 @@ VENDORS: Final[Mapping[str, Vendor]] = {
         "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
         names=r"qwen(-|\d+-)(max|plus|turbo|flash)",
         reached=True,
+        embeds_as="dashscope",
     ),
     "deepinfra": Vendor(
         ("DEEPINFRA_API_KEY",), "https://api.deepinfra.com/v1/openai", reached=True
@@ -87,35 +108,42 @@ VENDORS: Final[Mapping[str, Vendor]] = {
         ("DEEPSEEK_API_BASE",),
         names=r"deepseek-(chat|reasoner|coder)",
         reached=True,
+        lacks=_IMAGES,
     ),
     "fireworks_ai": Vendor(
         ("FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY"),
         "https://api.fireworks.ai/inference/v1",
         reached=True,
+        embeds_as="fireworks_ai",
     ),
+    # Asked for embeddings in Gemini's own format, litellm would go past the transport:
+    # https://ai.google.dev/gemini-api/docs/openai
     "gemini": Vendor(
         ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         "https://generativelanguage.googleapis.com/v1beta",
         ("GEMINI_API_BASE",),
         names=r"gemini-|learnlm-",
         reached=True,
+        embeds_as="openai",
+        embeds_at="/openai",
     ),
     "groq": Vendor(
         ("GROQ_API_KEY",), "https://api.groq.com/openai/v1", ("GROQ_API_BASE",), reached=True
     ),
-    "hosted_vllm": Vendor(urls=("HOSTED_VLLM_API_BASE",), reached=True),
+    "hosted_vllm": Vendor(urls=("HOSTED_VLLM_API_BASE",), reached=True, embeds_as="hosted_vllm"),
     # https://huggingface.co/docs/inference-providers
     "huggingface": Vendor(
         ("HF_TOKEN", "HUGGINGFACE_API_KEY"),
         instead=_COMPATIBLE.format("https://router.huggingface.co/v1"),
     ),
-    "lm_studio": Vendor(urls=("LM_STUDIO_API_BASE",), reached=True),
+    "lm_studio": Vendor(urls=("LM_STUDIO_API_BASE",), reached=True, embeds_as="lm_studio"),
     "mistral": Vendor(
         ("MISTRAL_API_KEY",),
         "https://api.mistral.ai/v1",
         ("MISTRAL_API_BASE",),
         names=r"(open-)?(mistral|mixtral)-|ministral-|magistral-|codestral-|pixtral-|devstral-",
         reached=True,
+        embeds_as="mistral",
     ),
     "moonshot": Vendor(
         ("MOONSHOT_API_KEY",),
@@ -124,16 +152,27 @@ VENDORS: Final[Mapping[str, Vendor]] = {
         reached=True,
     ),
     "nvidia_nim": Vendor(
-        ("NVIDIA_NIM_API_KEY",), "https://integrate.api.nvidia.com/v1", reached=True
+        ("NVIDIA_NIM_API_KEY",),
+        "https://integrate.api.nvidia.com/v1",
+        reached=True,
+        embeds_as="nvidia_nim",
     ),
     # In Ollama's own format, litellm asks the server about the model first: several times a
     # call, blocking the event loop, past the transport, at the host's OLLAMA_API_BASE.
     # https://docs.ollama.com/api/openai-compatibility
     "ollama": Vendor(
-        url="http://localhost:11434", urls=("OLLAMA_API_BASE",), asked_as="lm_studio", reached=True
+        url="http://localhost:11434",
+        urls=("OLLAMA_API_BASE",),
+        asked_as="lm_studio",
+        reached=True,
+        embeds_as="lm_studio",
     ),
     "ollama_chat": Vendor(
-        url="http://localhost:11434", urls=("OLLAMA_API_BASE",), asked_as="lm_studio", reached=True
+        url="http://localhost:11434",
+        urls=("OLLAMA_API_BASE",),
+        asked_as="lm_studio",
+        reached=True,
+        embeds_as="lm_studio",
     ),
     "openai": Vendor(
         ("OPENAI_API_KEY",),
@@ -141,8 +180,14 @@ VENDORS: Final[Mapping[str, Vendor]] = {
         ("OPENAI_BASE_URL", "OPENAI_API_BASE"),
         names=r"(gpt|chatgpt)-|o[1-9](-|$)|ft:",
         reached=True,
+        embeds_as="openai",
     ),
-    "openrouter": Vendor(("OPENROUTER_API_KEY",), "https://openrouter.ai/api/v1", reached=True),
+    "openrouter": Vendor(
+        ("OPENROUTER_API_KEY",),
+        "https://openrouter.ai/api/v1",
+        reached=True,
+        embeds_as="openrouter",
+    ),
     "perplexity": Vendor(
         ("PERPLEXITYAI_API_KEY", "PERPLEXITY_API_KEY"),
         "https://api.perplexity.ai",
@@ -151,11 +196,18 @@ VENDORS: Final[Mapping[str, Vendor]] = {
     ),
     "replicate": Vendor(("REPLICATE_API_KEY",), instead=_IN_FRONT),
     "sagemaker": Vendor(instead=_IN_FRONT),
-    "sambanova": Vendor(("SAMBANOVA_API_KEY",), "https://api.sambanova.ai/v1", reached=True),
+    "sambanova": Vendor(
+        ("SAMBANOVA_API_KEY",),
+        "https://api.sambanova.ai/v1",
+        reached=True,
+        embeds_as="sambanova",
+        lacks=_IMAGES,
+    ),
     "together_ai": Vendor(
         ("TOGETHERAI_API_KEY", "TOGETHER_API_KEY", "TOGETHER_AI_API_KEY"),
         "https://api.together.ai/v1",
         reached=True,
+        embeds_as="together_ai",
     ),
     "vertex_ai": Vendor(instead=f"'gemini/…' with a key of Google AI Studio; or {_IN_FRONT}"),
     "xai": Vendor(
@@ -195,3 +247,15 @@ def vendor_of(model_name: str) -> str:
     ('gemini', 'groq', '')
     """
     return qualified(model_name).rpartition("/")[0].partition("/")[0]
+
+
+def format_of(model_name: str) -> str:
+    """Return whose wire format a model is asked in; OpenAI's but for two.
+
+    >>> format_of("claude-3-opus"), format_of("azure_ai/claude-sonnet-4-5"), format_of("groq/x")
+    ('anthropic', 'anthropic', 'openai')
+    """
+    vendor = vendor_of(model_name)
+    if vendor == "azure_ai" and "claude" in model_name.lower():
+        return "anthropic"
+    return vendor if vendor in {"anthropic", "gemini"} else "openai"
