@@ -17,7 +17,7 @@ from kor_core.llm.structured import Schema
 
 __all__ = ["APIS", "Api", "for_reasoning", "layered", "without_wrapping"]
 
-Json = dict[str, Any]
+_Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Api:
     """
 
     path: str
-    question: Callable[[ChatRequest], Json]
-    settings: Callable[[Mapping[str, Any]], Json]
+    question: Callable[[ChatRequest], _Json]
+    settings: Callable[[Mapping[str, Any]], _Json]
     response: Callable[[Mapping[str, Any]], LLMResponse]
     reader: Callable[[], EventReader]
     streaming: Mapping[str, Any]
@@ -52,8 +52,8 @@ _RENAMED: Final = {
 _WITHIN: Final = {"reasoning_effort": ("reasoning", "effort"), "verbosity": ("text", "verbosity")}
 
 
-def _for_responses(settings: Mapping[str, Any]) -> Json:
-    written: Json = {}
+def _for_responses(settings: Mapping[str, Any]) -> _Json:
+    written: _Json = {}
     for name, value in settings.items():
         outer, inner = _WITHIN.get(name, ("", ""))
         told = {outer: {inner: value}} if outer else {_RENAMED.get(name, name): value}
@@ -61,7 +61,7 @@ def _for_responses(settings: Mapping[str, Any]) -> Json:
     return written
 
 
-def layered(below: Mapping[str, Any], above: Mapping[str, Any]) -> Json:
+def layered(below: Mapping[str, Any], above: Mapping[str, Any]) -> _Json:
     """Return one body over another; tables of one name are joined.
 
     >>> layered({"text": {"verbosity": "low"}, "seed": 1}, {"text": {"format": {}}, "seed": 2})
@@ -99,7 +99,7 @@ APIS: Final[Mapping[str, Api]] = {
 _REASONING: Final = re.compile(r"(ft:)?(o\d|gpt-[5-9]|codex-)")
 
 
-def for_reasoning(model_name: str, settings: Mapping[str, Any]) -> Json:
+def for_reasoning(model_name: str, settings: Mapping[str, Any]) -> _Json:
     """Return settings by the names that the model's family takes.
 
     >>> for_reasoning("o3-mini", {"max_tokens": 5}), for_reasoning("gpt-4", {"max_tokens": 5})

@@ -11,16 +11,16 @@ from kor_core.llm.tools import Tool
 
 __all__ = ["conversation", "question", "response_format", "tool_list"]
 
-Json = dict[str, Any]
+_Json = dict[str, Any]
 
 
-def question(request: ChatRequest) -> Json:
+def question(request: ChatRequest) -> _Json:
     """Return what a request asks, apart from its settings, as part of the body.
 
     >>> question(ChatRequest.of("Hello!"))
     {'messages': [{'role': 'user', 'content': 'Hello!'}]}
     """
-    asked: Json = {"messages": conversation(request.messages)}
+    asked: _Json = {"messages": conversation(request.messages)}
     if request.tools:
         asked["tools"] = tool_list(request.tools)
     if request.schema is not None:
@@ -28,7 +28,7 @@ def question(request: ChatRequest) -> Json:
     return asked
 
 
-def conversation(messages: Sequence[Message]) -> list[Json]:
+def conversation(messages: Sequence[Message]) -> list[_Json]:
     """Return the messages; each result of a tool becomes a message of its own.
 
     Source: https://platform.openai.com/docs/api-reference/chat/create
@@ -36,7 +36,7 @@ def conversation(messages: Sequence[Message]) -> list[Json]:
     return [written for message in messages for written in _messages(message)]
 
 
-def _messages(message: Message) -> Iterator[Json]:
+def _messages(message: Message) -> Iterator[_Json]:
     results = message.tool_results
     for result in results:
         yield _result(result)
@@ -44,21 +44,21 @@ def _messages(message: Message) -> Iterator[Json]:
         yield _said(message)
 
 
-def _result(result: ToolResult) -> Json:
+def _result(result: ToolResult) -> _Json:
     return {"role": "tool", "tool_call_id": result.id, "content": result.content}
 
 
-def _said(message: Message) -> Json:
+def _said(message: Message) -> _Json:
     # A plain text wherever one will do: not every server takes parts.
     content = [*_parts(message)] if message.images else message.text
-    written: Json = {"role": message.role, "content": content}
+    written: _Json = {"role": message.role, "content": content}
     if message.tool_calls:
         written["content"] = content or None
         written["tool_calls"] = [_call(call) for call in message.tool_calls]
     return written
 
 
-def _parts(message: Message) -> Iterator[Json]:
+def _parts(message: Message) -> Iterator[_Json]:
     for part in message.parts:
         if isinstance(part, Text):
             yield {"type": "text", "text": part.text}
@@ -66,17 +66,17 @@ def _parts(message: Message) -> Iterator[Json]:
             yield {"type": "image_url", "image_url": _image(part)}
 
 
-def _image(image: Image) -> Json:
+def _image(image: Image) -> _Json:
     detail = {"detail": image.detail} if image.detail else {}
     return {"url": image.as_url(), **detail}
 
 
-def _call(call: ToolCall) -> Json:
+def _call(call: ToolCall) -> _Json:
     function = {"name": call.name, "arguments": call.arguments_text}
     return {"id": call.id, "type": "function", "function": function}
 
 
-def tool_list(tools: Sequence[Tool]) -> list[Json]:
+def tool_list(tools: Sequence[Tool]) -> list[_Json]:
     """Return the tools as a request tells of them.
 
     >>> tool_list([Tool("now")])[0]["function"]
@@ -85,11 +85,11 @@ def tool_list(tools: Sequence[Tool]) -> list[Json]:
     return [{"type": "function", "function": _function(tool)} for tool in tools]
 
 
-def _function(tool: Tool) -> Json:
+def _function(tool: Tool) -> _Json:
     described = {"description": tool.description} if tool.description else {}
     return {"name": tool.name, **described, "parameters": dict(tool.parameters)}
 
 
-def response_format(schema: Schema) -> Json:
+def response_format(schema: Schema) -> _Json:
     """Return the setting that holds the answer to a schema, strictly where that is possible."""
     return {"type": "json_schema", "json_schema": wire_schema(schema)}

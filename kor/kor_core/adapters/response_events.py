@@ -14,7 +14,7 @@ from kor_core.llm.response import Delta, ToolCallPiece
 
 __all__ = ["ResponseEvents"]
 
-Event = Mapping[str, Any]
+_Event = Mapping[str, Any]
 
 
 class ResponseEvents:
@@ -39,7 +39,7 @@ class ResponseEvents:
         """Whether the last event was the last of the answer."""
         return self._over
 
-    def deltas(self, event: Event) -> Iterator[Delta]:
+    def deltas(self, event: _Event) -> Iterator[Delta]:
         """Give what an event brings.
 
         Raises:
@@ -54,18 +54,18 @@ class ResponseEvents:
         elif not kind:  # gateways put their own errors here
             refuse_error(event)
 
-    def text(self, event: Event) -> Iterator[Delta]:
+    def text(self, event: _Event) -> Iterator[Delta]:
         """Give a piece of the text."""
         if text := text_in(event, "delta"):
             self._said = True
             yield Delta(text)
 
-    def refusal(self, event: Event) -> Iterator[Delta]:
+    def refusal(self, event: _Event) -> Iterator[Delta]:
         """Keep a piece of what the model says in place of an answer."""
         self._refusal += text_in(event, "delta")
         return iter(())
 
-    def item(self, event: Event) -> Iterator[Delta]:
+    def item(self, event: _Event) -> Iterator[Delta]:
         """Give the beginning of a tool call."""
         item = event.get("item")
         if is_table(item) and is_call(item):
@@ -73,7 +73,7 @@ class ResponseEvents:
             index = self._calls[event.get("output_index")] = len(self._calls)
             yield _piece(index, text_in(item, "call_id"), tool_name(item))
 
-    def arguments(self, event: Event) -> Iterator[Delta]:
+    def arguments(self, event: _Event) -> Iterator[Delta]:
         """Give a piece of the arguments of a tool call."""
         index = self._calls.get(event.get("output_index"))
         if index is None:
@@ -81,13 +81,13 @@ class ResponseEvents:
         self._argued.add(index)
         yield _piece(index, arguments=text_in(event, "delta"))
 
-    def item_done(self, event: Event) -> Iterator[Delta]:
+    def item_done(self, event: _Event) -> Iterator[Delta]:
         """Give the arguments of a tool call, where they did not come in pieces."""
         index = self._calls.get(event.get("output_index"))
         if index is not None and index not in self._argued:
             yield _piece(index, arguments=text_in(event.get("item"), "arguments"))
 
-    def end(self, event: Event) -> Iterator[Delta]:
+    def end(self, event: _Event) -> Iterator[Delta]:
         """Give why the answer ended, and what it took."""
         answer = event.get("response")
         if not is_table(answer):
@@ -101,7 +101,7 @@ class ResponseEvents:
         usage = usage_of(answer.get("usage"))
         yield Delta(finish_reason=finish, usage=usage, model_id=model_id)
 
-    def failed(self, event: Event) -> Iterator[Delta]:
+    def failed(self, event: _Event) -> Iterator[Delta]:
         """Refuse an error.
 
         Raises:
@@ -117,7 +117,7 @@ def _piece(index: int, ident: str = "", name: str = "", arguments: str = "") -> 
 
 
 # Events of other kinds say what these say too, or what was not asked for.
-_READERS: Final[Mapping[str, Callable[[ResponseEvents, Event], Iterator[Delta]]]] = {
+_READERS: Final[Mapping[str, Callable[[ResponseEvents, _Event], Iterator[Delta]]]] = {
     "response.output_text.delta": ResponseEvents.text,
     "response.refusal.delta": ResponseEvents.refusal,
     "response.output_item.added": ResponseEvents.item,

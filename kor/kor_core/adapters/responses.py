@@ -27,19 +27,19 @@ __all__ = [
     "usage_of",
 ]
 
-Json = dict[str, Any]
+_Json = dict[str, Any]
 
 
 # --- asking ---------------------------------------------------------------------------------
 
 
-def question(request: ChatRequest) -> Json:
+def question(request: ChatRequest) -> _Json:
     """Return what a request asks, apart from its settings, as part of the body.
 
     >>> question(ChatRequest.of("Hello!"))
     {'input': [{'role': 'user', 'content': 'Hello!'}]}
     """
-    asked: Json = {"input": input_of(request.messages)}
+    asked: _Json = {"input": input_of(request.messages)}
     if request.tools:
         asked["tools"] = [_tool(tool) for tool in request.tools]
     if request.schema is not None:
@@ -47,19 +47,19 @@ def question(request: ChatRequest) -> Json:
     return asked
 
 
-def _tool(tool: Tool) -> Json:
+def _tool(tool: Tool) -> _Json:
     described = {"description": tool.description} if tool.description else {}
     # Here, and not in chat completions, a schema is strict unless told otherwise.
     strictness = {"parameters": dict(tool.parameters), "strict": False}
     return {"type": "function", "name": tool.name, **described, **strictness}
 
 
-def input_of(messages: Sequence[Message]) -> list[Json]:
+def input_of(messages: Sequence[Message]) -> list[_Json]:
     """Return the messages; tool calls and results of tools are items of their own."""
     return [item for message in messages for item in _items(message)]
 
 
-def _items(message: Message) -> Iterator[Json]:
+def _items(message: Message) -> Iterator[_Json]:
     for result in message.tool_results:
         yield {"type": "function_call_output", "call_id": result.id, "output": result.content}
     others = len(message.tool_results) + len(message.tool_calls)
@@ -75,7 +75,7 @@ def _items(message: Message) -> Iterator[Json]:
         }
 
 
-def _parts(message: Message) -> Iterator[Json]:
+def _parts(message: Message) -> Iterator[_Json]:
     for part in message.parts:
         if isinstance(part, Text):
             yield {"type": "input_text", "text": part.text}
