@@ -12,6 +12,7 @@ from kor_containers.application import (
     default_container,
 )
 from kor_containers.container import KorContainer
+from kor_containers.reloading import reload
 from kor_containers.tenants import TenantKernels
 from kor_core.adapters.dynaconf import load_settings
 
@@ -23,4 +24,5 @@ __all__ = [
     "create_kernel",
     "default_container",
     "load_settings",
+    "reload",
 ]

@@ -13,7 +13,7 @@ from kor_containers.spaces import Space
 from kor_core.errors import ContainerError
 from kor_core.settings.overlay import settings_for_tenant
 
-__all__ = ["Derivation"]
+__all__ = ["Derivation", "steps_to_application"]
 
 
 class Derivation:
@@ -29,7 +29,7 @@ class Derivation:
     def __init__(self, app: Any) -> None:
         self._app = app
         self._above = app.place()[1] if isinstance(app, KorInstance) else ""
-        self._steps = _steps_to_application(app)
+        self._steps = steps_to_application(app)
         self._prefix = "".join(f"{step}." for step in self._steps)
         self._kernel = f"{self._above}{self._prefix}kernel"
 
@@ -100,12 +100,17 @@ class Derivation:
         return container
 
 
-def _steps_to_application(app: Any) -> tuple[str, ...]:
+def steps_to_application(app: Any) -> tuple[str, ...]:
+    """Return the names that lead from a container to the ``ApplicationContainer`` in it.
+
+    Raises:
+        ContainerError: it holds none, or several.
+    """
     found = list(_applications(app, ()))
     if len(found) == 1:
         return found[0]
     raise ContainerError(
-        f"{type(app).__name__} holds {len(found)} ApplicationContainers, and tenants need one. "
+        f"{type(app).__name__} holds {len(found)} ApplicationContainers, and must hold one. "
         "Hand in what create_container() returned, or a container that holds "
         "`kor = providers.Container(ApplicationContainer)`."
     )

@@ -4,13 +4,14 @@ A level owns what was replaced in it and all that depends on that. Everything el
 up further down, and finally in the parent container, so nothing is copied until it is needed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from threading import RLock
 from typing import Any, Final, Protocol
 
 from kor_containers.definitions import (
+    MISSING,
     Alias,
     Constant,
     Container,
@@ -211,6 +212,25 @@ class Level:
             if own and can_close(value, closer):
                 Built(cell.path, value, closer).close()
             raise Outdated
+
+    def keep(self, paths: Iterable[str]) -> None:
+        """Go on with the objects that exist below, instead of building them anew.
+
+        What another override had built is this level's to close from now on.
+        """
+        for path in paths:
+            below, name = (self.under or self.owner.below()).holder(path)
+            cell = below.sources.get(name)
+            if isinstance(cell, Cell) and cell.value is not MISSING:
+                self.sources[path] = cell.held_by(self, path)
+                if below.owner is self.owner and below.under is not None:
+                    self.built += below.given_up(name)
+
+    def given_up(self, path: str) -> list[Built]:
+        """Hand on the duty to close what was built for a path."""
+        given = [item for item in self.built if item.path == path]
+        self.built = [item for item in self.built if item.path != path]
+        return given
 
     def end(self) -> list[Built]:
         """Close the books: nothing is built here any more; what was built comes back."""

@@ -1,6 +1,6 @@
 """One override in force: what it replaces, who asked for it, and how it ends."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -35,9 +35,10 @@ class Override:
         given: what was handed in, by path.
         caller: who asked for it.
         entered: what ``with ... as`` gives.
+        kept: the bindings that kept their objects, though they depend on what it replaces.
     """
 
-    __slots__ = ("_entered", "caller", "given", "owner", "replacement")
+    __slots__ = ("_entered", "caller", "given", "kept", "owner", "replacement")
 
     def __init__(
         self,
@@ -46,11 +47,14 @@ class Override:
         given: Mapping[str, Any],
         caller: Caller,
         entered: Any = None,
+        *,
+        kept: Collection[str] = (),
     ) -> None:
         self.owner = owner
         self.replacement = replacement
         self.given = given
         self.caller = caller
+        self.kept = kept
         self._entered = entered
 
     def end(self) -> None:

@@ -142,6 +142,15 @@ class Pool:
         with self._lock:
             self._renew(base)
 
+    def renew_all(self) -> None:
+        """Let every kernel go; those who use them finish, and new ones are built at next use."""
+        with self._lock:
+            self._open()
+            base = self._base
+            # Another object for the same container: what is being derived just now is refused.
+            # One of ours stays, since two would close it twice.
+            self._renew(base if base.is_ours else Base(base.container, is_ours=False))
+
     def expire(self) -> None:
         """Let go of kernels that were idle for too long."""
         with self._lock:

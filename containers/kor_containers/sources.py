@@ -83,6 +83,12 @@ class Cell(Source):
         self.recipe = recipe
         self.value = value
 
+    def held_by(self, home: Home, path: str) -> "Cell":
+        """A cell elsewhere that holds the same object."""
+        cell = Cell(home, path, self.recipe, self.value)
+        cell.loop = self.loop
+        return cell
+
     def get(self, wanted_by: Flight | None) -> Any:
         """The object; built now, once, if there is none yet."""
         while self.value is MISSING:

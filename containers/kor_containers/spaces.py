@@ -1,6 +1,6 @@
 """What belongs to one container: its levels, its overrides, its children and their end."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from threading import RLock
 from typing import Any, Final, Protocol, cast
 from weakref import ref
@@ -256,16 +256,25 @@ class Space:
                 child.follow(override)
         return child
 
-    def override(self, given: Mapping[str, Any], entered: Any = None) -> Override:
-        """Replace these bindings in place, at once, until the override ends."""
+    def override(
+        self, given: Mapping[str, Any], entered: Any = None, kept: Collection[str] = ()
+    ) -> Override:
+        """Replace these bindings in place, at once, until the override ends.
+
+        Args:
+            given: objects and providers by path.
+            entered: what ``with ... as`` gives.
+            kept: bindings that keep their objects, though they depend on what is replaced.
+        """
         called_from = caller()
         with self.lock:
             self.open()
             self.root.reread()
             top = self.top
             replacement = self._read(given, top.graph)
-            override = Override(self, replacement, dict(given), called_from, entered)
+            override = Override(self, replacement, dict(given), called_from, entered, kept=kept)
             level = replaced_level(self, top, top.graph, replacement)
+            level.keep(kept)
             self.levels += ((override, level),)
             self.changed(level.owned or ())
             if self._children:

@@ -132,6 +132,15 @@ class TenantKernels(Generic[C]):
             raise needs_async(tenant) from None
         return loop.create_task(self._serving.areload(tenant))
 
+    def reload_all(self) -> None:
+        """Let all tenants follow what ``kor_containers.reload`` made of the application.
+
+        They get new kernels when they are used next; calls in flight finish on the old ones,
+        which are closed then.
+        """
+        self._pool.renew_all()
+        self._serving.close_ended()
+
     def reload_base(self, source: Source = None) -> Awaitable[None]:
         """Read the operator's configuration again, for all tenants.
 
