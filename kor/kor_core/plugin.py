@@ -52,6 +52,19 @@ class KorContext:
         registry: LLMRegistry = self.registry.get_service("llm")
         return registry
 
+    def register_strategy(self, name: str, strategy: Strategy) -> None:
+        """Add a way to choose between models, which ``strategy`` in the configuration may name.
+
+        Args:
+            name: with a prefix of your own and a colon, such as ``"acme:nearest"``.
+            strategy: takes the options, and returns them with the best one first; see
+                :class:`kor_core.llm.policies.strategies.Option` for what is known of each.
+
+        Raises:
+            RegistrationError: the name has no prefix, or is taken.
+        """
+        self.get_llm_registry().register_strategy(name, strategy)
+
 
 class KorPlugin:
     """A plugin: an ``id``, and an ``initialize`` that registers what it brings.

@@ -1,21 +1,28 @@
-"""The catalogue: the providers that a container and all its tenants share, by id."""
+"""The catalogue: what a container and all its tenants share: providers, services, strategies."""
 
 from collections.abc import Iterable, Mapping
+from itertools import count
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from kor_core.errors import RegistrationError
 from kor_core.llm.base import BaseLLMProvider
+from kor_core.llm.policies.strategies import Strategy
 from kor_core.llm.reference import SEPARATORS
 from kor_core.scope import Layer
 
 __all__ = ["Catalogue", "register"]
 
 
-class Catalogue:
-    """Providers and services that came with the container: built in, handed in, from plugins.
+_numbers: Final = count(1)
 
-    It depends on the operator's configuration only, so tenants share it.
+
+class Catalogue:
+    """What came with the container: built in, handed in, from plugins.
+
+    It depends on the operator's configuration only, so tenants share it. Its ``number`` is its
+    own in the process: what is remembered of its models is not mixed up with that of another,
+    in which a double may stand in a provider's place.
 
     Args:
         providers: those that are handed in, by their own ids.
@@ -30,6 +37,8 @@ class Catalogue:
     ) -> None:
         self.providers: Layer[BaseLLMProvider] = Layer()
         self.services: Layer[Any] = Layer()
+        self.strategies: Layer[Strategy] = Layer()
+        self.number: Final = next(_numbers)
         for name, provider in builtin.items():
             self.providers.add(name, provider)
         for provider in providers:

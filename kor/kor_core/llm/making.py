@@ -2,15 +2,17 @@
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from threading import Lock
 from typing import Any, Protocol
 
 from kor_core.errors import (
+    AuthenticationError,
     KorError,
     LLMError,
+    ModelNotFoundError,
     NotEligibleError,
     ProviderError,
-    ProviderNotFoundError,
 )
 from kor_core.llm import credentials
 from kor_core.llm.base import BaseLLMModel, BaseLLMProvider
@@ -23,9 +25,10 @@ from kor_core.llm.profile import ModelProfile
 from kor_core.llm.reference import Reference
 from kor_core.llm.selection import Standing
 from kor_core.llm.target import Target
-from kor_core.redaction import Config, redact, secrets_in
+from kor_core.redaction import Config, redact
 from kor_core.settings import Settings
 from kor_core.settings.models import ProfileSettings
+from kor_core.spellings import spellings_of
 
 __all__ = ["Knowing", "TargetMaker", "gates_of", "tables_of"]
 
@@ -54,12 +57,19 @@ class TargetMaker:
         settings: what the kernel runs on.
         registry: where providers and profiles are found.
         breakers: tells keys apart without revealing them.
+        catalogue: the number of the catalogue that the providers are from.
     """
 
-    def __init__(self, settings: Settings, registry: Knowing, breakers: Breakers) -> None:
+    # Each target keeps one, for the words of its errors.
+    __slots__ = ("_breakers", "_catalogue", "_registry", "_settings")
+
+    def __init__(
+        self, settings: Settings, registry: Knowing, breakers: Breakers, catalogue: int = 0
+    ) -> None:
         self._settings = settings
         self._registry = registry
         self._breakers = breakers
+        self._catalogue = catalogue
 
     def target(self, candidate: Candidate) -> Target:
         """Return the target for a candidate; its object is made when it is first asked for.
@@ -82,31 +92,38 @@ class TargetMaker:
             self._account(reference),
             frozenset(tag for table in tables for tag in table.tags),
             frozenset(allowed[-1]) if allowed else None,
+            partial(self._origin, candidate, config),
         )
 
-    def standing(self, candidate: Candidate, policies: Policies) -> Standing:
-        """Return how a candidate stands at the moment, without making anything."""
+    def standing(
+        self, candidate: Candidate, policies: Policies, tokens: int, purpose: str | None
+    ) -> Standing:
+        """Return how a candidate stands at the moment, without making its object.
+
+        Args:
+            candidate: the model.
+            policies: what surrounds each call.
+            tokens: how many a request and its answer may take.
+            purpose: what it is for.
+        """
         reference = candidate.reference
         try:
             self._registry.get_provider(reference.provider)
             target = self.target(candidate)
         except LLMError as error:
             return Standing(reference, unusable=error)
-        except ProviderNotFoundError as error:
-            missing = NotEligibleError(str(error), model=reference.model)
-            return Standing(reference, unusable=missing)
-        return Standing(
-            reference,
-            self._registry.profile(reference),
-            policies.breakers.state(target.circuit),
-            policies.latencies.of(str(reference)),
-            tags=target.tags,
-            tenants=target.tenants,
-        )
+        except KorError as error:
+            return Standing(reference, unusable=NotEligibleError(str(error)))
+        profile = self._registry.profile(reference)
+        target = target._replace(known=lambda: profile)  # what its class cannot do needs the object
+        if policies.meter is None:
+            return target.standing(policies)
+        planned = target.planned(tokens, 0, self._settings.tenant, purpose)
+        return target.standing(policies, policies.meter.refused(planned))
 
     def _circuit(self, reference: Reference, config: Mapping[str, Any]) -> CircuitKey:
         key, url = config.get("api_key") or "", config.get("base_url") or ""
-        fingerprint = self._breakers.fingerprint(str(key), str(url)) if key or url else ""
+        fingerprint = self._breakers.fingerprint(str(key), str(url), str(self._catalogue))
         return CircuitKey(self._settings.tenant, *reference, fingerprint)
 
     def _account(self, reference: Reference) -> str | None:
@@ -128,6 +145,28 @@ class TargetMaker:
             config, wanted, provider=provider, model=model, asked_by=self._asked_by(candidate)
         )
         return config
+
+    def _origin(self, candidate: Candidate, config: Config, error: LLMError) -> str:
+        """Say which line of the configuration an error leads back to, where one does."""
+        if isinstance(error, ModelNotFoundError):
+            return self._asked_by(candidate)
+        if isinstance(error, AuthenticationError):
+            return self._keyed_by(candidate.reference, config.get("api_key"))
+        return ""
+
+    def _keyed_by(self, reference: Reference, key: object) -> str:
+        """Say where a key came from: a table of the configuration, or the environment."""
+        grants = Grants(self._settings, self._registry.providers)
+        table = grants.provider_settings(reference)
+        if table is not None and table.api_key is not None:
+            if table.api_key.get_secret_value() != key:
+                return ""  # `extra` of the model brought another one
+            name = f"llm.providers.{reference.provider}"
+            origin = self._settings.origin("llm", "providers", reference.provider, "api_key")
+            return f" The key is that of [{name}]{f' in {origin}' if origin else ''}."
+        names = grants.credentials(reference).key_variables
+        found = next((name for name in names if key and os.environ.get(name) == key), None)
+        return f" The key is that of the environment variable {found}." if found else ""
 
     def _asked_by(self, candidate: Candidate) -> str:
         if not candidate.key:
@@ -204,7 +243,7 @@ class _Inner:
             raise
         except Exception as error:  # a custom provider may raise anything
             words = f"create_model() failed: {type(error).__name__}: {error}"
-            message = redact(words, secrets_in(self._config))
+            message = redact(words, spellings_of(self._config))
             raise ProviderError(message, provider=name, model=model_name) from error
         return self._checked(made, provider)
 

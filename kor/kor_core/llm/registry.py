@@ -11,8 +11,10 @@ from kor_core.errors import (
     ConfigurationError,
     KorError,
     LLMError,
+    PluginError,
     Problem,
     ProviderNotFoundError,
+    RegistrationError,
 )
 from kor_core.llm.base import BaseLLMProvider
 from kor_core.llm.candidate import Candidate
@@ -26,11 +28,12 @@ from kor_core.llm.pipeline import Policies
 from kor_core.llm.policies.strategies import Strategy, strategy_named
 from kor_core.llm.profile import ModelProfile, ProfileTable, configured, unknown_models
 from kor_core.llm.reference import Reference
-from kor_core.llm.selection import Choice, Needs, choose
+from kor_core.llm.selection import Choice, Needs, Standing, choose
 from kor_core.redaction import Config
 from kor_core.scope import Layer
 from kor_core.settings import ModelSettings, Settings
 from kor_core.settings.capabilities import checked_capabilities
+from kor_core.suggestions import nearest
 
 __all__ = ["LLMRegistry"]
 
@@ -87,7 +90,8 @@ class LLMRegistry:
     @property
     def _maker(self) -> TargetMaker:
         # Made when it is needed: each of thousands of tenants would keep one.
-        return TargetMaker(self._settings, self, self._policies.breakers)
+        number = self._catalogue.number
+        return TargetMaker(self._settings, self, self._policies.breakers, number)
 
     # --- providers ---
 
@@ -168,6 +172,50 @@ class LLMRegistry:
             return self.for_table("default", self.default(), needs, settings)
         return self.handle([Candidate.asked(reference, settings, self.providers)], needs=needs)
 
+    # --- strategies ---
+
+    def register_strategy(self, name: str, strategy: Strategy, *, replace: bool = False) -> None:
+        """Add a strategy for the application and all its tenants, for ``strategy`` to name.
+
+        Args:
+            name: with a prefix of your own and a colon, such as ``"acme:nearest"``.
+            strategy: takes the options, and returns them with the best one first.
+            replace: take the place of one with the same name.
+
+        Raises:
+            RegistrationError: the name has no prefix, or is taken.
+            TypeError: the strategy cannot be called.
+
+        >>> from kor_core.settings import settings_from
+        >>> table = {"candidates": ["echo:a", "echo:b"], "strategy": "acme:backwards"}
+        >>> settings = settings_from({"llm": {"default": table}})
+        >>> from kor_core.llm.echo import EchoProvider
+        >>> registry = LLMRegistry(settings, Catalogue([EchoProvider()]))
+        >>> registry.register_strategy("acme:backwards", lambda options: options[::-1])
+        >>> registry.get_model().choose().candidates[0].reference
+        'echo:b'
+        """
+        if not callable(strategy):
+            raise TypeError(f"A strategy is a function of the options, not {strategy!r}.")
+        before, colon, after = name.partition(":")
+        if not (before and colon and after):
+            raise RegistrationError(
+                f"A strategy '{name}' could be taken for one of KOR's. Put a prefix of your own "
+                f"before it: 'acme:{after or before or 'mine'}'.",
+                name=name,
+            )
+        self._catalogue.strategies.add(name, strategy, replace=replace)
+
+    def strategy(self, name: str) -> Strategy:
+        """Return the strategy of a name: one that was registered, one of KOR's, or a function.
+
+        Raises:
+            PluginError: the function cannot be loaded.
+            ValueError: there is none of that name.
+        """
+        registered = self._catalogue.strategies.find(name)
+        return registered or self._strategies(name)
+
     def default(self) -> ModelSettings:
         """Return ``[llm.default]``.
 
@@ -178,6 +226,8 @@ class LLMRegistry:
         if default is None:
             raise ConfigurationError([_NO_DEFAULT])
         return default
+
+    # --- models of tables ---
 
     def for_table(
         self,
@@ -211,9 +261,11 @@ class LLMRegistry:
         """Choose among the candidates of a table without building any of them."""
         serving = self._serving(purpose, table, needs)
         wanted = serving.needs.with_request(frozenset(), tokens)
+        # A provider that nobody registered is a reason too.
+        named = {*self.providers, *_named_in(table)}
         standings = [
-            self._maker.standing(each, self._policies)
-            for each in Candidate.configured(table, _key(purpose), self.providers)
+            self._maker.standing(each, self._policies, tokens, purpose)
+            for each in Candidate.configured(table, _key(purpose), named)
         ]
         return choose(
             standings, wanted, serving.strategy, name=serving.strategy_name, affinity=affinity
@@ -273,8 +325,21 @@ class LLMRegistry:
         settings = self._settings
         problems = settings.problems_with_providers(self.providers)
         found = [problem for problem in problems if problem.suggestion is not None]
+        found += self._problems_with_strategies()
         if found:
             raise ConfigurationError(found)
+
+    def _problems_with_strategies(self) -> Iterator[Problem]:
+        llm = self._settings.llm
+        default = {} if llm.default is None else {"default": llm.default}
+        for purpose, table in {**default, **llm.purposes}.items():
+            if ":" in table.strategy:  # the settings know the others
+                try:
+                    self.strategy(table.strategy)
+                except (PluginError, ValueError) as error:
+                    path = (*_key(purpose), "strategy")
+                    known = nearest(table.strategy, self._catalogue.strategies)
+                    yield self._settings.problem(path, str(error.args[0]), known)
 
     def handle(
         self,
@@ -298,22 +363,21 @@ class LLMRegistry:
             MissingCredentialsError: a provider needs a key and has none.
             ProviderError: ``create_model`` failed, or returned something else.
         """
-        targets = list(self._usable(candidates))
-        return ModelHandle(*targets, serving=self._serving(purpose, table, needs))
-
-    def _usable(self, candidates: Sequence[Candidate]) -> Iterator[Target]:
-        """Yield those that can be asked; where none can, its error is raised."""
-        errors: list[LLMError] = []
+        targets: list[Target] = []
+        unusable: list[Standing] = []
         for candidate in candidates:
             try:
                 target = self._maker.target(candidate)
                 target.find()
             except LLMError as error:
-                errors.append(error)
+                unusable.append(Standing(candidate.reference, unusable=error))
             else:
-                yield target
-        if len(errors) == len(candidates):
+                targets.append(target)
+        if not targets:
+            errors = [each.unusable for each in unusable if each.unusable is not None]
             raise errors[0] if len(errors) == 1 else AllModelsFailedError(_NONE_USABLE, errors)
+        serving = replace(self._serving(purpose, table, needs), unusable=tuple(unusable))
+        return ModelHandle(*targets, serving=serving)
 
     def _serving(
         self, purpose: str | None, table: ModelSettings | None, needs: Iterable[str]
@@ -333,7 +397,7 @@ class LLMRegistry:
         return Serving(
             self._policies,
             wanted,
-            self._strategies(name),
+            self.strategy(name),
             name,
             settings.tenant,
             purpose,
@@ -376,6 +440,15 @@ _NO_DEFAULT = Problem(
 
 def _key(purpose: str) -> tuple[str, ...]:
     return ("llm", "default") if purpose == "default" else ("llm", "purposes", purpose)
+
+
+def _named_in(table: ModelSettings) -> Iterator[str]:
+    if table.provider is not None:
+        yield table.provider
+    for _, text in table.references():
+        provider, _, model = text.replace("/", ":").partition(":")
+        if model:
+            yield provider
 
 
 _NONE_USABLE = "None of the candidates can be asked."

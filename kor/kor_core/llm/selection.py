@@ -4,9 +4,10 @@ Filters leave out what cannot serve and say why; a strategy orders what is left.
 asked or remembered here.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from typing import Final
 
 from kor_core.errors import (
@@ -15,9 +16,10 @@ from kor_core.errors import (
     ContextWindowExceededError,
     LLMError,
     NotEligibleError,
+    PluginError,
 )
 from kor_core.llm.policies.circuit import CLOSED, CircuitState
-from kor_core.llm.policies.strategies import Option, Strategy, ordered, preferred
+from kor_core.llm.policies.strategies import Option, Strategy, cheapest, ordered, preferred
 from kor_core.llm.profile import UNKNOWN, ModelProfile
 from kor_core.llm.reference import Reference
 from kor_core.suggestions import listed
@@ -168,7 +170,11 @@ def choose(
         needs: what they must have.
         strategy: orders those that qualify.
         name: of the strategy, for the sentence.
-        affinity: what a conversation is known by, to stay with one model while it is healthy.
+        affinity: what a conversation is known by, to stay with one model while it is healthy;
+            strategies that put the same one first anyway go before it.
+
+    Raises:
+        PluginError: a strategy of the operator's raised, or gave back what it was not given.
 
     >>> small = Standing(Reference("p", "small"), ModelProfile(context_window=8))
     >>> large = Standing(Reference("p", "large"), ModelProfile(context_window=80))
@@ -183,22 +189,59 @@ def choose(
         reference = str(standing.reference)
         error = lacking(standing, needs)
         if error is not None:
-            rejected.append(Rejected(reference, str(error.args[0]), error))
+            rejected.append(_rejected(standing, error))
         elif reference not in options:
             options[reference] = _option(standing, needs)
             places[reference] = place
-    given = tuple(options.values())
-    best = strategy(given) if affinity is None else preferred(affinity, given)
-    order = tuple(places[option.reference] for option in best)
+    if affinity is not None and strategy not in _STEADY:
+        strategy = partial(preferred, affinity)
+    best = _ordered(strategy, name, options)
+    left = [standings[places[reference]] for reference in options if reference not in best]
+    rejected += [_rejected(each, _left_out(each.reference, name)) for each in left]
+    order = tuple(places[reference] for reference in best)
     candidates = tuple(ranked(standings[place]) for place in order)
     return Choice(order, candidates, tuple(rejected), _why(candidates, rejected, name, affinity))
+
+
+# They stay with one model by themselves, and a conversation is no reason to ask another first.
+_STEADY: Final[tuple[Strategy, ...]] = (ordered, cheapest)
+
+
+def _ordered(strategy: Strategy, name: str, options: Mapping[str, Option]) -> Sequence[str]:
+    """Return the references in the order of a strategy, each once."""
+    try:
+        best = list(dict.fromkeys(each.reference for each in strategy(tuple(options.values()))))
+    except Exception as error:  # a function of the operator's may raise, or return, anything
+        raise _astray(f"It raised {type(error).__name__}: {error}.", name) from error
+    strange = next((reference for reference in best if reference not in options), None)
+    if strange is not None:
+        raise _astray(f"It returned {strange!r}, which is no candidate.", name)
+    return best
+
+
+def _astray(what: str, name: str) -> PluginError:
+    cure = "A strategy returns the options that it is given, the best one first. Mend it."
+    return PluginError(f"{what} {cure}", plugin=name, origin="strategy in the configuration")
+
+
+def _left_out(reference: Reference, name: str) -> LLMError:
+    return NotEligibleError(
+        f"The strategy '{name}' leaves it out. Return it too, if only as the last one.",
+        provider=reference.provider,
+        model=reference.model,
+    )
+
+
+def _rejected(standing: Standing, error: LLMError) -> Rejected:
+    reason = str(error.args[0]) if error.args else str(error)
+    return Rejected(str(standing.reference), reason, error)
 
 
 def sole(standing: Standing, needs: Needs) -> Choice:
     """Choose where there is no choice: the same as :func:`choose` for one, and quicker."""
     error = lacking(standing, needs)
     if error is not None:
-        rejected = Rejected(str(standing.reference), str(error.args[0]), error)
+        rejected = _rejected(standing, error)
         return Choice((), (), (rejected,), _why((), (rejected,), "", None))
     return _SOLE
 
@@ -352,7 +395,7 @@ def _why(
     first = candidates[0]
     others = len(candidates) - 1
     out = f", {len(rejected)} left out" if rejected else ""
-    if affinity is not None:
+    if affinity is not None and others:
         how = "the conversation stays with it"
     elif not others:
         how = "it is the only one that qualifies" if rejected else "it is the only candidate"

@@ -18,11 +18,17 @@ from kor_core.llm.reference import Reference
 from kor_core.llm.request import ChatRequest
 from kor_core.llm.response import Delta, Embeddings, LLMResponse, Usage
 from kor_core.llm.selection import Standing
-from kor_core.redaction import redact, secrets_in
+from kor_core.redaction import Config, redact
+from kor_core.spellings import spellings_of
 
 __all__ = ["Target"]
 
 T = TypeVar("T")
+
+
+def _nowhere(error: LLMError) -> str:
+    del error
+    return ""
 
 
 class Target(NamedTuple):
@@ -39,6 +45,7 @@ class Target(NamedTuple):
         account: whose key is used: the tenant's id where it brought its own, else None.
         tags: that the operator gave the model.
         tenants: who may use it; None for everybody.
+        origin: says which line of the configuration an error leads back to, where one does.
     """
 
     reference: Reference
@@ -50,6 +57,7 @@ class Target(NamedTuple):
     account: str | None = None
     tags: frozenset[str] = frozenset()
     tenants: frozenset[str] | None = None
+    origin: Callable[[LLMError], str] = _nowhere
 
     def standing(self, policies: Policies, spent: LLMError | None = None) -> Standing:
         """Return how it stands at the moment.
@@ -90,7 +98,7 @@ class Target(NamedTuple):
 
     async def generate(self, prompt: str, settings: GenerationSettings) -> str:
         """Answer one prompt, or raise an error of KOR."""
-        with self._typed_errors():
+        with self._typed_errors(settings):
             model = self.find()
             taken = emulation.taken_by(model.agenerate, emulation.keywords(settings))
             answer = await _awaited(model.agenerate(prompt, **taken))
@@ -108,7 +116,7 @@ class Target(NamedTuple):
 
     async def chat(self, request: ChatRequest, *, strict: bool) -> LLMResponse:
         """Answer a request, or raise an error of KOR."""
-        with self._typed_errors():
+        with self._typed_errors(request.settings):
             if (
                 request.schema is None
                 or strict
@@ -135,7 +143,7 @@ class Target(NamedTuple):
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | LLMResponse]:
         """Give the deltas of an answer, and then the whole of it."""
-        with self._typed_errors():  # opening may fail too
+        with self._typed_errors(request.settings):  # opening may fail too
             opened = self.find().astream(request.messages, **request.arguments)
             async with opened as stream:
                 async for delta in stream:
@@ -145,7 +153,7 @@ class Target(NamedTuple):
 
     async def embed(self, texts: Sequence[str], settings: GenerationSettings) -> Embeddings:
         """Make vectors, or raise an error of KOR."""
-        with self._typed_errors():
+        with self._typed_errors(settings):
             made = await self.find().aembed(texts, settings=settings)
             found = self._checked(made, Embeddings, "aembed")
         if found.cost is not None or found.usage is None:
@@ -153,7 +161,7 @@ class Target(NamedTuple):
         return found.with_cost(self.known().cost(found.usage))
 
     @contextmanager
-    def _typed_errors(self) -> Generator[None]:
+    def _typed_errors(self, settings: GenerationSettings) -> Generator[None]:
         provider, model = self.reference
         try:
             yield
@@ -167,13 +175,17 @@ class Target(NamedTuple):
             raise LLMTimeoutError(words, provider=provider, model=model) from error
         except Exception as error:
             # A custom provider may raise anything; callers are promised typed errors.
-            words = redact(f"{type(error).__name__}: {error}", secrets_in(self.config))
+            secrets = spellings_of(self.config) | spellings_of(Config(settings.extra))
+            words = redact(f"{type(error).__name__}: {error}", secrets)
             raise ProviderError(words, provider=provider, model=model) from error
 
     def _sign(self, error: LLMError) -> None:
-        """Say whose error it is, where the model did not."""
+        """Say whose error it is, where the model did not, and what configured it."""
         error.provider = error.provider or self.reference.provider
         error.model = error.model or self.reference.model
+        origin = self.origin(error)
+        if origin and error.args and not str(error.args[0]).endswith(origin):
+            error.args = (f"{error.args[0]}{origin}", *error.args[1:])
 
 
 async def _awaited(answer: object) -> object:

@@ -17,7 +17,8 @@ class CircuitKey(NamedTuple):
         tenant: whose calls; None for the application's own.
         provider: id of the provider.
         model: name of the model.
-        credential: :meth:`Breakers.fingerprint` of the key and the endpoint; never a key.
+        credential: which key, endpoint and catalogue, by :meth:`Breakers.fingerprint`; never a
+            key.
     """
 
     tenant: str | None
