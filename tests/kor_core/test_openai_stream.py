@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
@@ -55,12 +55,13 @@ class Raw(faults.Fault):
     framing: Framing = "chunked"
     ending: Ending = "complete"
     stop: int | None = None
-    kind: str = "text/event-stream; charset=utf-8"
+    between: float = 0.0
 
     def answer(self, exchange: Exchange) -> Answer:
-        headers = (("content-type", self.kind), *exchange.headers)
+        headers = (("content-type", "text/event-stream; charset=utf-8"), *exchange.headers)
         parts = tuple(map(Part, self.parts))
-        return Answer(200, headers, parts, framing=self.framing, ending=self.ending, stop=self.stop)
+        answer = Answer(200, headers, parts, framing=self.framing, ending=self.ending)
+        return replace(answer, stop=self.stop, between=self.between)
 
 
 def chunk(
@@ -168,7 +169,7 @@ async def test_what_follows_the_last_event_is_not_waited_for_long(
 ) -> None:
     parts = (said("Hi"), STOP, DONE)
     whole = Raw(parts, ending="hang", framing="close")
-    upstream.play(whole, Raw((*parts, b": bye\n\n"), ending="hang", framing="close"))
+    upstream.play(whole, replace(whole, parts=(*parts, b": bye\n\n"), between=0.02))
 
     assert "Hi" == (await model.astream("Hello!").collect()).text
     assert "Hi" == (await model.astream("Hello!").collect()).text

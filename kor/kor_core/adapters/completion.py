@@ -19,7 +19,6 @@ __all__ = [
     "refuse_error",
     "response_of",
     "text_in",
-    "text_of",
     "usage_of",
     "why_empty",
 ]
@@ -69,19 +68,6 @@ def response_of(answer: Mapping[str, Any]) -> LLMResponse:
         model_id=text_in(answer, "model") or None,
         raw=answer,
     )
-
-
-def text_of(answer: Mapping[str, Any]) -> str:
-    """Return the text of the first choice.
-
-    Raises:
-        SenselessAnswerError: as for :func:`response_of`.
-        ProviderError: the answer is empty, or holds nothing but tool calls.
-    """
-    response = response_of(answer)
-    if not response.text:
-        raise no_text()
-    return response.text
 
 
 def no_text() -> ProviderError:
