@@ -14,12 +14,18 @@ from kor_core.adapters.litellm import LiteLLMModel
 from kor_core.adapters.litellm_vendors import VENDORS, qualified, vendor_of
 from kor_core.adapters.proxies import Proxies
 from kor_core.adapters.tls import ssl_context
-from kor_core.errors import ConfigurationError, KorError, Problem, ProviderNotFoundError
+from kor_core.errors import (
+    ConfigurationError,
+    KorError,
+    MissingCredentialsError,
+    Problem,
+    ProviderNotFoundError,
+)
 from kor_core.llm.base import BaseLLMModel
 from kor_core.llm.handle import ModelHandle
 from kor_core.llm.reference import SEPARATORS
 from kor_core.llm.registry import LLMRegistry
-from kor_core.llm.selector import ModelSelector
+from kor_core.llm.selector import Explanation, ModelSelector
 from kor_core.plugin import plugin_names
 from kor_core.settings import Settings
 from kor_core.suggestions import listed, nearest
@@ -154,6 +160,15 @@ def _served(selector: ModelSelector, purpose: str) -> Iterator[Finding]:
     else:
         yield Finding(subject, _described(model))
         yield from _unsure(subject, model)
+        yield from _left_out(subject, selector.explain(purpose))
+
+
+def _left_out(subject: str, explanation: Explanation) -> Iterator[Finding]:
+    """Yield the candidates that are never asked: nobody would miss them until one is needed."""
+    for each in explanation.rejected:
+        missing = isinstance(each.error, MissingCredentialsError)
+        words = worded(str(each.error)) if missing else f"{each.reference}: {each.reason}"
+        yield Finding(subject, words, "wrong" if missing else "note")
 
 
 def _described(model: BaseLLMModel) -> str:

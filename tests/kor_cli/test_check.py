@@ -214,3 +214,31 @@ def test_a_missing_key_points_to_the_variable_that_asked_for_the_model(
 
     assert 2 == code
     assert "asked for by [llm.purposes.coding] in KOR_LLM__PURPOSES__CODING__MODEL" in out
+
+
+def test_a_fallback_without_a_key_is_wrong_though_the_purpose_is_served(
+    capsys: pytest.CaptureFixture[str],
+):
+    Path("config.toml").write_text(
+        '[llm.default]\nmodel = "openai:gpt-4o"\nfallbacks = ["echo:x"]\n'
+    )
+    code, out, _ = checked(capsys)
+
+    assert 2 == code
+    assert "ok     purpose default: echo:x" in out
+    assert (
+        "wrong  purpose default: llm.providers.openai.api_key: 'openai:gpt-4o' needs a key" in out
+    )
+
+
+def test_a_candidate_that_never_qualifies_is_noted_with_the_reason(
+    capsys: pytest.CaptureFixture[str],
+):
+    Path("config.toml").write_text(
+        '[llm.default]\ncandidates = ["echo:a", "echo:b"]\ntags = ["eu"]\n'
+        '[llm.models."echo:b"]\ntags = ["eu"]\n'
+    )
+    code, out, _ = checked(capsys)
+
+    assert 0 == code
+    assert "note   purpose default: echo:a: It lacks the tags eu." in out
