@@ -343,7 +343,11 @@ def test_gemini_words_a_rate_limit_like_a_spent_quota_and_tells_when_to_come_bac
         ({"finish_reason": "content_filter"}, errors.ContentFilterError, "content filter"),
         ({"message": {"content": None, "refusal": "No."}}, errors.ContentFilterError, "No."),
         ({"finish_reason": "length"}, errors.ProviderError, "Raise max_tokens"),
-        ({"message": {"tool_calls": [{}]}}, errors.ProviderError, "tool calls"),
+        (
+            {"message": {"tool_calls": [{"function": {"name": "add"}}]}},
+            errors.ProviderError,
+            "tool calls",
+        ),
         ({"message": "text"}, errors.ProviderError, "no message"),
     ],
 )
