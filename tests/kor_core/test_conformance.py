@@ -56,7 +56,7 @@ class TestLiteLLMAnthropic(OfLiteLLM):
 
 @needs_litellm
 class TestLiteLLMGemini(OfLiteLLM):
-    model_name = "gemini-1.5-pro"
+    model_name = "gemini-2.5-flash"
     upstream = "gemini"
 
 

@@ -7,7 +7,7 @@ import pytest
 from kor_core.errors import LLMError, StreamInterruptedError
 from kor_core.llm.streams import ChatStream
 from kor_core.testing import faults
-from kor_core.testing.conformance.subject import PATIENCE, Bench, Subject
+from kor_core.testing.conformance.subject import Bench, Subject
 from kor_core.testing.replies import Reply
 
 __all__ = ["Streams"]
@@ -51,7 +51,7 @@ class Streams(Subject):
         async def left() -> None:
             async with stream:
                 await anext(stream)
-            await bench.upstream.await_disconnect(timeout=PATIENCE)
+            await bench.upstream.await_disconnect(timeout=bench.patience)
 
         bench.run(left())
 

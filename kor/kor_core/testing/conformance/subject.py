@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Final, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import pytest
 
@@ -10,12 +10,9 @@ from kor_core.llm.base import BaseLLMModel, BaseLLMProvider
 from kor_core.redaction import Config
 from kor_core.testing.upstream import Upstream
 
-__all__ = ["PATIENCE", "Bench", "Subject"]
+__all__ = ["Bench", "Subject"]
 
 T = TypeVar("T")
-
-# Seconds in which what must be prompt has happened, on any machine.
-PATIENCE: Final = 20.0
 
 
 class Bench:
@@ -27,6 +24,7 @@ class Bench:
         config: what ``create_model`` gets.
         upstream: the server behind it, or None.
         deterministic: whether the same prompt gets the same answer.
+        patience: seconds in which what must be prompt has happened.
     """
 
     def __init__(
@@ -37,11 +35,13 @@ class Bench:
         upstream: Upstream | None,
         *,
         deterministic: bool,
+        patience: float,
     ) -> None:
         self.provider = provider
         self.model_name = model_name
         self.config = Config(config)
         self.deterministic = deterministic
+        self.patience = patience
         self.behind = upstream
 
     @property
@@ -68,7 +68,7 @@ class Bench:
         """Run a coroutine on an event loop of its own, with a generous deadline."""
 
         async def patiently() -> T:
-            return await asyncio.wait_for(work, 3 * PATIENCE)
+            return await asyncio.wait_for(work, 3 * self.patience)
 
         return asyncio.run(patiently())
 
@@ -99,6 +99,9 @@ class Subject:
     #: Whether the same prompt gets the same answer, where there is no upstream.
     deterministic: ClassVar[bool] = True
 
+    #: Seconds in which what must be prompt has happened, on any machine.
+    patience: ClassVar[float] = 20.0
+
     def make_provider(self) -> BaseLLMProvider:
         """Return the provider to prove, a new one for each test."""
         raise NotImplementedError
@@ -128,4 +131,11 @@ class Subject:
     def _bench(
         self, provider: BaseLLMProvider, config: dict[str, Any], server: Upstream | None
     ) -> Bench:
-        return Bench(provider, self.model_name, config, server, deterministic=self.deterministic)
+        return Bench(
+            provider,
+            self.model_name,
+            config,
+            server,
+            deterministic=self.deterministic,
+            patience=self.patience,
+        )
