@@ -9,7 +9,7 @@ import sys
 from typing import Any, Final, TextIO
 
 from kor_core.errors import KorError
-from kor_core.llm.events import CallEvent
+from kor_core.llm.events import CallEvent, EventName
 
 __all__ = ["CallLog", "configure_logging"]
 
@@ -25,7 +25,8 @@ class CallLog:
 
     ``llm.call.started`` at DEBUG, ``llm.call.finished`` and ``llm.call.cancelled`` at INFO,
     ``llm.call.failed`` at WARNING, with tenant, purpose, model, tokens, cost and duration. No
-    prompt, no answer and no key is in them.
+    prompt, no answer and no key is in them. Where ``[llm.policies] log_content`` is on, a record
+    ``llm.call.content`` at DEBUG follows, with the prompt and the answer.
 
     >>> logging.getLogger("kor.llm").isEnabledFor(logging.INFO)
     False
@@ -37,14 +38,35 @@ class CallLog:
 
     def __call__(self, event: CallEvent) -> None:
         """Log an event, if anybody reads it."""
-        level = _LEVELS.get(event.name, logging.INFO)
+        facts = _facts(event)
+        self._write(_level(event.name), event.name, facts)
+        if event.prompt is not None and event.name != "llm.call.started":
+            said = {"prompt": event.prompt, "answer": event.answer}
+            content = {name: text for name, text in said.items() if text is not None}
+            self._write(logging.DEBUG, "llm.call.content", {"model": event.model, **content})
+
+    def heeds(self, name: EventName) -> bool:
+        """Say whether anybody reads events of that name, before one is put together."""
+        return _structlog_is_configured() or self._logger.isEnabledFor(_level(name))
+
+    def _write(self, level: int, name: str, facts: dict[str, Any]) -> None:
         if _structlog_is_configured():
-            _structlog().get_logger(_NAME).log(level, event.name, **_facts(event))
+            _structlog().get_logger(_NAME).log(level, name, **facts)
         elif self._logger.isEnabledFor(level):
-            facts = _facts(event)
-            words = " ".join(f"{name}={value}" for name, value in facts.items())
+            # Texts of others in quotes, so that a line break in one begins no line of the log.
+            words = " ".join(
+                f"{fact}={value!r}" if fact in _QUOTED else f"{fact}={value}"
+                for fact, value in facts.items()
+            )
             # `extra` too, for handlers that write the facts apart.
-            self._logger.log(level, "%s %s", event.name, words, extra={"kor": facts})
+            self._logger.log(level, "%s %s", name, words, extra={"kor": facts})
+
+
+def _level(name: EventName) -> int:
+    return _LEVELS.get(name, logging.INFO)
+
+
+_QUOTED: Final = frozenset({"prompt", "answer"})
 
 
 def _facts(event: CallEvent) -> dict[str, Any]:

@@ -1,14 +1,12 @@
 """One call of a user over its candidates: whom to ask, how often, until when."""
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
-from time import perf_counter
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from kor_core.errors import (
     AllModelsFailedError,
@@ -19,42 +17,19 @@ from kor_core.errors import (
 )
 from kor_core.llm.attempt import Request
 from kor_core.llm.deadline import too_late
-from kor_core.llm.events import CallEvent, EventName, Kind, unobserved
 from kor_core.llm.pipeline import Policies
+from kor_core.llm.plan import Plan
 from kor_core.llm.policies.ledger import Ledger
 from kor_core.llm.policies.limits import Reservation
 from kor_core.llm.policies.reactions import Next, asked_wait, reaction_to
 from kor_core.llm.response import Delta, Embeddings, LLMResponse, Usage
 from kor_core.llm.selection import open_error
 from kor_core.llm.target import Target
+from kor_core.llm.trace import Trace
 
-__all__ = ["Call", "Plan"]
+__all__ = ["Call"]
 
 T = TypeVar("T")
-
-_log: Final = logging.getLogger(__name__)
-
-
-class Plan(NamedTuple):
-    """What a call is about.
-
-    Args:
-        kind: what is asked for.
-        targets: the candidates that qualify, in the order in which they are asked.
-        rejected: why the others do not.
-        tokens: how many the request may take, answer included.
-        max_tokens: how many of them are the answer's.
-        tenant: whose call it is; None for the application's.
-        purpose: what it is for; None where the model was asked for by reference.
-    """
-
-    kind: Kind
-    targets: Sequence[Target]
-    rejected: Sequence[LLMError] = ()
-    tokens: int = 0
-    max_tokens: int = 0
-    tenant: str | None = None
-    purpose: str | None = None
 
 
 class Call:
@@ -281,7 +256,7 @@ class Call:
 
     @contextmanager
     def _traced(self) -> Generator[Callable[[object], None]]:
-        trace = _Trace(self._plan, self.ledger, self.policies)
+        trace = Trace(self._plan, self.ledger, self.policies)
         trace.tell("llm.call.started")
         try:
             yield trace.answered
@@ -293,43 +268,6 @@ class Call:
         except BaseException:  # cancelled, or a stream that is left
             trace.tell("llm.call.cancelled")
             raise
-
-
-@dataclass(slots=True)
-class _Trace:
-    """What is told of a call."""
-
-    plan: Plan
-    ledger: Ledger
-    policies: Policies
-    started: float = 0.0
-
-    def tell(self, name: EventName, error: str | None = None, result: Any = None) -> None:
-        observer = self.policies.observer
-        if observer is unobserved:
-            return
-        now = perf_counter()
-        self.started = self.started or now
-        targets = self.plan.targets
-        event = CallEvent(
-            name,
-            self.plan.kind,
-            str(targets[0].reference) if targets else "",
-            self.plan.tenant,
-            self.plan.purpose,
-            duration=None if name == "llm.call.started" else now - self.started,
-            attempts=self.ledger.attempts,
-            usage=getattr(result, "usage", None),
-            cost=getattr(result, "cost", None),
-            error=error,
-        )
-        try:
-            observer(event)
-        except Exception:  # noqa: BLE001  # a user's code, and the call goes on
-            _log.exception("An observer of calls raised: %r. Mend it.", observer)
-
-    def answered(self, result: object) -> None:
-        self.tell("llm.call.finished", result=result)
 
 
 def _last_delta(response: LLMResponse) -> Delta:

@@ -1,9 +1,9 @@
 """What is told of each call while it runs: to the log, and to whoever else listens."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal
+from typing import Final, Literal
 
 from kor_core.llm.response import Attempt, Usage
 
@@ -17,7 +17,7 @@ EventName = Literal[
 
 @dataclass(frozen=True, slots=True)
 class CallEvent:
-    """One moment of one call. It holds no key, no prompt and no answer.
+    """One moment of one call. It holds no key.
 
     Args:
         name: which moment.
@@ -30,6 +30,8 @@ class CallEvent:
         usage: what the answer took; None is unknown.
         cost: in US dollars; None is unknown.
         error: the name of the error's class, where it failed.
+        prompt: what was asked, where ``[llm.policies] log_content`` is on; else None.
+        answer: what was answered, likewise.
     """
 
     name: EventName
@@ -42,11 +44,23 @@ class CallEvent:
     usage: Usage | None = None
     cost: Decimal | None = None
     error: str | None = None
+    prompt: str | None = field(default=None, repr=False)
+    answer: str | None = field(default=None, repr=False)
 
 
+# One that has a method `heeds(name) -> bool` too is spared the events that it says no to.
 Observer = Callable[[CallEvent], object]
 
 
-def unobserved(event: CallEvent) -> None:
-    """Tell nobody."""
-    del event
+class _Nobody:
+    """Heeds nothing."""
+
+    def heeds(self, name: EventName) -> bool:
+        del name
+        return False
+
+    def __call__(self, event: CallEvent) -> None:
+        del event
+
+
+unobserved: Final = _Nobody()

@@ -11,12 +11,13 @@ from typing import Any
 
 from kor_core.errors import CapabilityNotSupportedError, LLMError
 from kor_core.llm.base import BaseLLMModel
-from kor_core.llm.calls import Call, Plan
+from kor_core.llm.calls import Call
 from kor_core.llm.embedding import as_texts
 from kor_core.llm.events import Kind
 from kor_core.llm.generation import GenerationSettings, Settable, checked_timeout
 from kor_core.llm.messages import Messages
 from kor_core.llm.pipeline import Policies
+from kor_core.llm.plan import Plan
 from kor_core.llm.policies.cache import request_key
 from kor_core.llm.policies.estimates import estimated_tokens
 from kor_core.llm.policies.strategies import Strategy, ordered
@@ -37,6 +38,7 @@ from kor_core.llm.selection import (
 from kor_core.llm.streams import ChatStream
 from kor_core.llm.target import Target
 from kor_core.llm.tools import Toolable
+from kor_core.llm.transcript import as_prompt
 from kor_core.redaction import Config
 
 __all__ = ["ModelHandle", "Serving", "Target"]
@@ -125,7 +127,7 @@ class ModelHandle(BaseLLMModel):
         kwargs = Config(kwargs)  # it may hold a key, and a traceback may show this frame
         settings = GenerationSettings.of(kwargs)
         once = settings.without_timeout()
-        call = self._call("generate", frozenset(), (prompt,), settings)
+        call = self._call("generate", frozenset(), (prompt,), settings, lambda: prompt)
         key = self._key(lambda: ("generate", prompt, once))
         return await call.answer(lambda target: target.generate(prompt, once), key)
 
@@ -150,7 +152,7 @@ class ModelHandle(BaseLLMModel):
         """
         request = ChatRequest.of(messages, tools, settings, schema)
         needs = request.needs | _STRICT if strict and schema is not None else request.needs
-        call = self._call("chat", needs, request.texts, request.settings)
+        call = self._call("chat", needs, request.texts, request.settings, _prompt_of(request))
         once = request.once
         key = self._key(lambda: ("chat", *once.canonical))
         return await call.answer(lambda target: target.chat(once, strict=strict), key)
@@ -171,7 +173,9 @@ class ModelHandle(BaseLLMModel):
 
     async def _deltas(self, request: ChatRequest, calls: list[Call]) -> AsyncGenerator[Delta]:
         once = request.once
-        calls.append(call := self._call("stream", request.needs, request.texts, request.settings))
+        prompt = _prompt_of(request)
+        call = self._call("stream", request.needs, request.texts, request.settings, prompt)
+        calls.append(call)
         async with aclosing(call.deltas(lambda target: target.stream(once))) as deltas:
             async for delta in deltas:
                 yield delta
@@ -183,7 +187,7 @@ class ModelHandle(BaseLLMModel):
         """
         given, chosen = as_texts(texts), GenerationSettings.of(settings)
         once = chosen.without_timeout()
-        call = self._call("embed", _EMBEDDINGS, given, chosen)
+        call = self._call("embed", _EMBEDDINGS, given, chosen, lambda: "\n".join(given))
         key = self._key(lambda: ("embed", given, once))
         return await call.answer(lambda target: target.embed(given, once), key)
 
@@ -243,6 +247,7 @@ class ModelHandle(BaseLLMModel):
         needs: frozenset[str],
         texts: Iterable[str],
         settings: GenerationSettings,
+        prompt: Callable[[], str],
     ) -> Call:
         longest = settings.max_tokens or self.config.get("max_tokens") or 0
         tokens = estimated_tokens(texts, longest)
@@ -256,6 +261,8 @@ class ModelHandle(BaseLLMModel):
             longest,
             serving.tenant,
             serving.purpose,
+            prompt,
+            settings,
         )
         configured = self.config.get("timeout")
         seconds = configured if settings.timeout is None else settings.timeout
@@ -280,6 +287,10 @@ class ModelHandle(BaseLLMModel):
     def __repr__(self) -> str:
         names = " → ".join(str(target.reference) for target in self._targets)
         return f"<ModelHandle '{names}'>"
+
+
+def _prompt_of(request: ChatRequest) -> Callable[[], str]:
+    return lambda: as_prompt(request.messages)
 
 
 _STRICT = frozenset({"json_schema"})
