@@ -90,6 +90,7 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_ask(commands)
     _add_check(commands)
+    _add_explain(commands)
     _add_config(commands)
     parser.commands = commands.choices
     return parser
@@ -158,6 +159,68 @@ def _add_check(commands: "argparse._SubParsersAction[Parser]") -> None:
     parser.set_defaults(run=_check, parser=parser)
 
 
+def _add_explain(commands: "argparse._SubParsersAction[Parser]") -> None:
+    parser = commands.add_parser(
+        "explain",
+        help="say which model serves a purpose, and why, without calling anyone",
+        description=(
+            "Say which model would serve a purpose, and why: the candidates in the order in\n"
+            "which they are asked, with what they are ranked by, then those left out, with\n"
+            "what would make them qualify. Nobody is called."
+        ),
+        epilog=(
+            "examples:\n"
+            "  kor explain coding\n"
+            "  kor explain coding --needs tools,vision --tokens 50000\n"
+            "  kor explain coding --json | jq -r '.candidates[0].reference'\n\n"
+            "what is shown:\n"
+            "  in $/M, out $/M  US dollars per million tokens; ? is unknown, and ranks last\n"
+            "  window           tokens that a request and its answer may take\n"
+            "  latency, health  of this process, which made no call yet; in an application\n"
+            "                   ask kernel.model_selector.explain('coding')\n\n"
+            "exit codes:\n"
+            "  0  a model qualifies\n"
+            "  1  the answer could not be written\n"
+            "  2  no model qualifies, or the usage or the configuration is wrong\n"
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_common(parser)
+    parser.add_argument(
+        "purpose",
+        nargs="?",
+        default="default",
+        metavar="PURPOSE",
+        help="that of [llm.purposes.PURPOSE] (default: [llm.default])",
+    )
+    parser.add_argument(
+        "--needs",
+        type=_names,
+        default=[],
+        metavar="NAMES",
+        help="capabilities beside those of the configuration, such as tools,vision",
+    )
+    parser.add_argument(
+        "--tokens",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="how many tokens the request and its answer may take",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.set_defaults(run=_explain, parser=parser)
+
+
+def _names(text: str) -> list[str]:
+    return [name for part in text.split(",") if (name := part.strip())]
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"expected a number at least 0, found '{text}'")
+    return int(text)
+
+
 def _add_config(commands: "argparse._SubParsersAction[Parser]") -> None:
     parser = commands.add_parser("config", help="look at the configuration")
     _add_common(parser)
@@ -204,6 +267,12 @@ def _check(options: argparse.Namespace) -> int:
     from kor_cli.check import check  # noqa: PLC0415  # see above
 
     return check(options)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from kor_cli.explain import explain  # noqa: PLC0415  # see above
+
+    return explain(options)
 
 
 def _config_show(options: argparse.Namespace) -> int:
