@@ -61,8 +61,7 @@ class Bench:
         """Return what is answered to prompts, one after the other."""
         if self.behind is not None:
             return list(prompts)
-        model = self.model()
-        return [self.run(model.agenerate(prompt)) for prompt in prompts]
+        return [self.run(self.model().agenerate(prompt)) for prompt in prompts]
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on an event loop of its own, with a generous deadline."""
