@@ -18,13 +18,13 @@ _PIXEL: Final = Image(data=b"\x89PNG\r\n\x1a\n-a-pixel-of-the-suite")
 _TEXTS: Final = ["first text", "second text", "first text"]
 
 
-class Town(BaseModel):
+class _Town(BaseModel):
     """A town."""
 
     town: str
 
 
-def look_up(town: str) -> str:
+def _look_up(town: str) -> str:
     """Look a town up."""
     return town
 
@@ -106,11 +106,11 @@ def _emulated(bench: Bench, model: BaseLLMModel, capability: str) -> str:
         assert "stream" in bench.run(model.astream("Hello!").collect()).emulated
         return "emulated"
     with pytest.raises(CapabilityNotSupportedError):
-        bench.run(model.aparse("Where?", Town, strict=True))
+        bench.run(model.aparse("Where?", _Town, strict=True))
     assert bench.behind is None or () == bench.behind.requests
     if bench.behind is not None:
         bench.behind.reply('{"town": "Paris"}')
-        assert "schema" in bench.run(model.achat("Where?", schema=Town)).emulated
+        assert "schema" in bench.run(model.achat("Where?", schema=_Town)).emulated
     return "emulated"
 
 
@@ -119,13 +119,13 @@ def _emulated(bench: Bench, model: BaseLLMModel, capability: str) -> str:
 
 def _calls_tools(bench: Bench, model: BaseLLMModel) -> None:
     if bench.behind is not None:
-        bench.behind.call_tool("look_up", {"town": "Paris"})
-    response = bench.run(model.achat("Where?", tools=[look_up]))
+        bench.behind.call_tool("_look_up", {"town": "Paris"})
+    response = bench.run(model.achat("Where?", tools=[_look_up]))
     if bench.behind is None:
         return
-    assert [("look_up", {"town": "Paris"})] == [(c.name, c.arguments) for c in response.tool_calls]
+    assert [("_look_up", {"town": "Paris"})] == [(c.name, c.arguments) for c in response.tool_calls]
     result = tool_result(response.tool_calls[0], "sunny-in-paris")
-    bench.run(model.achat([user("Where?"), response.message, result], tools=[look_up]))
+    bench.run(model.achat([user("Where?"), response.message, result], tools=[_look_up]))
     assert b"Look a town up." in bench.behind.requests[-1].body
     assert b"sunny-in-paris" in bench.behind.requests[-1].body
 
@@ -141,8 +141,8 @@ def _holds_to_schemas(bench: Bench, model: BaseLLMModel) -> None:
     if bench.behind is None:
         return  # what it would say is not known
     bench.behind.reply('{"town": "Paris"}')
-    response = bench.run(model.achat("Where?", schema=Town, strict=True))
-    assert (Town(town="Paris"), False) == (response.parsed, "schema" in response.emulated)
+    response = bench.run(model.achat("Where?", schema=_Town, strict=True))
+    assert (_Town(town="Paris"), False) == (response.parsed, "schema" in response.emulated)
     assert b'"town"' in bench.behind.requests[-1].body
 
 
