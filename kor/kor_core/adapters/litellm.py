@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from kor_core.adapters.apis import without_wrapping
 from kor_core.adapters.attempt import Caller
@@ -37,8 +37,8 @@ from kor_core.redaction import Config
 
 __all__ = ["LiteLLMModel", "LiteLLMProvider"]
 
-Json = dict[str, Any]
-T = TypeVar("T", LLMResponse, Embeddings)
+_Json = dict[str, Any]
+
 
 # An empty key would make litellm take the host's from the environment.
 _NO_KEY: Final = "no-key"
@@ -199,12 +199,12 @@ class LiteLLMModel(BaseLLMModel):
 
     def _asked(
         self, request: ChatRequest, settings: Mapping[str, Any], extra: Mapping[str, Any]
-    ) -> Json:
+    ) -> _Json:
         form = format_of(self.model_name)
         below = self._checked(settings_of, form, {**self._settings, **settings}, extra)
         return {**below, **self._checked(question, form, request)}
 
-    def _checked(self, write: Callable[..., Json], *args: Any) -> Json:
+    def _checked(self, write: Callable[..., _Json], *args: Any) -> _Json:
         """Write a part of a request; what cannot be written is this model's error."""
         try:
             return write(*args)
@@ -216,7 +216,7 @@ class LiteLLMModel(BaseLLMModel):
 
     async def _ask(
         self,
-        asked: Json,
+        asked: _Json,
         read: Callable[[Mapping[str, Any]], LLMResponse],
         seconds: float | None,
         extra: Mapping[str, Any],
@@ -230,7 +230,7 @@ class LiteLLMModel(BaseLLMModel):
 
         return await caller.attempt(call, seconds, self._ready)
 
-    async def _opened(self, asked: Json, settings: GenerationSettings) -> Reading:
+    async def _opened(self, asked: _Json, settings: GenerationSettings) -> Reading:
         """Open a stream; where a server does not know how to count it, without its count."""
         asking = _COUNTED if self._counts_streams else _UNCOUNTED
         try:
@@ -241,7 +241,7 @@ class LiteLLMModel(BaseLLMModel):
         self._counts_streams = False
         return await self._open({**_UNCOUNTED, **asked}, settings)
 
-    async def _open(self, asked: Json, settings: GenerationSettings) -> Reading:
+    async def _open(self, asked: _Json, settings: GenerationSettings) -> Reading:
         seconds = self._within(settings)
 
         async def call(sdk: SDK) -> Reading:
@@ -259,7 +259,7 @@ class LiteLLMModel(BaseLLMModel):
         sdk: SDK = await load("litellm", SDK)
         return sdk
 
-    async def _complete(self, sdk: SDK, asked: Json) -> Any:
+    async def _complete(self, sdk: SDK, asked: _Json) -> Any:
         return await sdk.complete(
             model=self._sent_name,
             extra_headers=_INSTEAD_OF_THE_HOSTS.get(vendor_of(self.model_name)),
@@ -268,7 +268,7 @@ class LiteLLMModel(BaseLLMModel):
             **self._reached(sdk, self._endpoint),
         )
 
-    def _reached(self, sdk: SDK, url: str) -> Json:
+    def _reached(self, sdk: SDK, url: str) -> _Json:
         """Return how the vendor is reached, and who calls it."""
         if url not in self._connections:
             self._connections[url] = sdk.connection(self._transport, self.config, url)
@@ -312,7 +312,7 @@ def _with_text(answer: Mapping[str, Any]) -> LLMResponse:
     return response
 
 
-def _sent(settings: GenerationSettings) -> Json:
+def _sent(settings: GenerationSettings) -> _Json:
     return given(settings.without_timeout().given())
 
 

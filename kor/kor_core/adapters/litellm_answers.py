@@ -16,7 +16,7 @@ from kor_core.llm.response import Delta, LLMResponse, ToolCallPiece
 
 __all__ = ["AnyEvents", "response_of"]
 
-Json = Mapping[str, Any]
+_Json = Mapping[str, Any]
 
 # The tool that litellm makes a vendor call that has tools and no mode for schemas.
 _SCHEMAS_TOOL: Final = "json_tool_call"
@@ -24,7 +24,7 @@ _SCHEMAS_TOOL: Final = "json_tool_call"
 _OF_GEMINI: Final = frozenset({"candidates", "promptFeedback", "usageMetadata"})
 
 
-def response_of(answer: Json) -> LLMResponse:
+def response_of(answer: _Json) -> LLMResponse:
     """Return an answer.
 
     Raises:
@@ -39,7 +39,7 @@ def response_of(answer: Json) -> LLMResponse:
     return _as_text(_reader_of(answer)(answer))
 
 
-def _reader_of(answer: Json) -> Callable[[Json], LLMResponse]:
+def _reader_of(answer: _Json) -> Callable[[_Json], LLMResponse]:
     if answer.get("type") == "message":
         return litellm_anthropic.response_of
     if _OF_GEMINI & answer.keys():
@@ -77,7 +77,7 @@ class AnyEvents:
         """Whether the last event was the last of the answer."""
         return self._reader is not None and self._reader.is_over
 
-    def deltas(self, event: Json) -> Iterator[Delta]:
+    def deltas(self, event: _Json) -> Iterator[Delta]:
         """Give what an event brings.
 
         Raises:
@@ -109,7 +109,7 @@ class AnyEvents:
         return "".join(piece.arguments for piece in pieces if piece.index in self._as_text)
 
 
-def _events_of(event: Json) -> EventReader:
+def _events_of(event: _Json) -> EventReader:
     kind = completion.text_in(event, "type")
     if kind.startswith("response."):
         return ResponseEvents()

@@ -16,7 +16,7 @@ from kor_core.llm.streams import arguments_of
 
 __all__ = ["MessageEvents", "response_of"]
 
-Json = Mapping[str, Any]
+_Json = Mapping[str, Any]
 
 # Why an answer ended, in the words of chat completions.
 _FINISHES: Final = {
@@ -29,7 +29,7 @@ _FINISHES: Final = {
 }
 
 
-def response_of(answer: Json) -> LLMResponse:
+def response_of(answer: _Json) -> LLMResponse:
     """Return the answer in a message.
 
     Raises:
@@ -110,7 +110,7 @@ class MessageEvents:
         """Whether the last event was the last of the answer."""
         return self._over
 
-    def deltas(self, event: Json) -> Iterator[Delta]:
+    def deltas(self, event: _Json) -> Iterator[Delta]:
         """Give what an event brings.
 
         Raises:
@@ -123,13 +123,13 @@ class MessageEvents:
         if read is not None:
             yield from read(self, event)
 
-    def start(self, event: Json) -> Iterator[Delta]:
+    def start(self, event: _Json) -> Iterator[Delta]:
         """Give who answers."""
         message = event.get("message")
         self._count(message)
         yield Delta(model_id=text_in(message, "model") or None)
 
-    def block(self, event: Json) -> Iterator[Delta]:
+    def block(self, event: _Json) -> Iterator[Delta]:
         """Give the beginning of a text or of a tool call."""
         block = event.get("content_block")
         if _is(block, "tool_use"):
@@ -140,7 +140,7 @@ class MessageEvents:
         elif _is(block, "text"):
             yield from self._text(text_in(block, "text"))
 
-    def piece(self, event: Json) -> Iterator[Delta]:
+    def piece(self, event: _Json) -> Iterator[Delta]:
         """Give a piece of a text or of the arguments of a tool call."""
         brought = event.get("delta")
         if _is(brought, "text_delta"):
@@ -159,7 +159,7 @@ class MessageEvents:
         if index is not None:
             yield Delta(tool_calls=(ToolCallPiece(index, arguments=text),))
 
-    def end(self, event: Json) -> Iterator[Delta]:
+    def end(self, event: _Json) -> Iterator[Delta]:
         """Give why the answer ended, and what it took."""
         self._count(event)
         finish = _finish_of(event.get("delta"))
@@ -169,7 +169,7 @@ class MessageEvents:
             raise why_empty(finish, "")
         yield Delta(finish_reason=finish, usage=_usage_of(self._usage))
 
-    def stop(self, _event: Json) -> Iterator[Delta]:
+    def stop(self, _event: _Json) -> Iterator[Delta]:
         """Note that nothing more comes."""
         self._over = True
         return iter(())
@@ -182,7 +182,7 @@ class MessageEvents:
 
 
 # Events of other kinds, such as pings, bring nothing.
-_READERS: Final[Mapping[str, Callable[[MessageEvents, Json], Iterator[Delta]]]] = {
+_READERS: Final[Mapping[str, Callable[[MessageEvents, _Json], Iterator[Delta]]]] = {
     "message_start": MessageEvents.start,
     "content_block_start": MessageEvents.block,
     "content_block_delta": MessageEvents.piece,

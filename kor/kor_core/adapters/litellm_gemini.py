@@ -16,7 +16,7 @@ from kor_core.llm.streams import arguments_of
 
 __all__ = ["Contents", "response_of"]
 
-Json = Mapping[str, Any]
+_Json = Mapping[str, Any]
 
 # Why an answer ended, in the words of chat completions.
 _FINISHES: Final = {
@@ -41,7 +41,7 @@ _FINISHES: Final = {
 _SIGNED: Final = "__thought__"
 
 
-def response_of(answer: Json) -> LLMResponse:
+def response_of(answer: _Json) -> LLMResponse:
     """Return the answer in the first candidate.
 
     Raises:
@@ -70,7 +70,7 @@ def response_of(answer: Json) -> LLMResponse:
     )
 
 
-def _candidate_in(answer: Json) -> Json | None:
+def _candidate_in(answer: _Json) -> _Json | None:
     refuse_error(answer)
     if reason := text_in(answer.get("promptFeedback"), "blockReason"):
         raise SenselessAnswerError(f"the prompt was blocked: {reason}", code="content_filter")
@@ -79,7 +79,7 @@ def _candidate_in(answer: Json) -> Json | None:
     return first if is_table(first) else None
 
 
-def _parts_of(candidate: Json) -> list[Json]:
+def _parts_of(candidate: _Json) -> list[_Json]:
     """Return the parts of an answer, without those that are the model's thoughts."""
     content = candidate.get("content")
     parts = content.get("parts") if is_table(content) else None
@@ -87,11 +87,11 @@ def _parts_of(candidate: Json) -> list[Json]:
     return [part for part in found if is_table(part) and not part.get("thought")]
 
 
-def _text_of(part: Json) -> str:
+def _text_of(part: _Json) -> str:
     return text_in(part, "text")
 
 
-def _calls_in(parts: list[Json]) -> Iterator[Json]:
+def _calls_in(parts: list[_Json]) -> Iterator[_Json]:
     """Give the parts that are tool calls."""
     for part in parts:
         if is_table(call := part.get("functionCall")):
@@ -100,19 +100,19 @@ def _calls_in(parts: list[Json]) -> Iterator[Json]:
             yield part
 
 
-def _call(index: int, part: Json) -> ToolCall:
+def _call(index: int, part: _Json) -> ToolCall:
     name, given = text_in(part["functionCall"], "name"), part["functionCall"].get("args", {})
     arguments = dict(given) if is_table(given) else arguments_of(name, json.dumps(given))
     return ToolCall(_ident(index, part), name, arguments)
 
 
-def _ident(index: int, part: Json) -> str:
+def _ident(index: int, part: _Json) -> str:
     ident = text_in(part["functionCall"], "id") or f"call_{index}"
     signature = text_in(part, "thoughtSignature")
     return f"{ident}{_SIGNED}{signature}" if signature else ident
 
 
-def _finish_of(candidate: Json, *, called: bool) -> str:
+def _finish_of(candidate: _Json, *, called: bool) -> str:
     reason = text_in(candidate, "finishReason")
     finish = _FINISHES.get(reason, reason.lower())
     return "tool_calls" if called and finish == "stop" else finish
@@ -156,7 +156,7 @@ class Contents:
         """Whether nothing more comes: Gemini's streams have no last word."""
         return False
 
-    def deltas(self, event: Json) -> Iterator[Delta]:
+    def deltas(self, event: _Json) -> Iterator[Delta]:
         """Give what an event brings.
 
         Raises:
@@ -176,7 +176,7 @@ class Contents:
         if candidate is not None:
             yield from self._of(candidate)
 
-    def _of(self, candidate: Json) -> Iterator[Delta]:
+    def _of(self, candidate: _Json) -> Iterator[Delta]:
         parts = _parts_of(candidate)
         text = "".join(map(_text_of, parts))
         pieces = tuple(map(self._piece, _calls_in(parts)))
@@ -187,7 +187,7 @@ class Contents:
         if text or pieces or finish:
             yield Delta(text, pieces, finish or None)
 
-    def _piece(self, part: Json) -> ToolCallPiece:
+    def _piece(self, part: _Json) -> ToolCallPiece:
         """Return a whole call: Gemini does not send them in pieces."""
         index, self._calls = self._calls, self._calls + 1
         call = part["functionCall"]

@@ -5,6 +5,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
+from kor_core.adapters.discretion import hush
 from kor_core.errors import ConfigurationError, Problem
 
 __all__ = ["importing", "refuse_acting"]
@@ -42,6 +43,7 @@ def importing() -> Generator[None]:
     After it, these variables are what they were; others are never touched, because other
     threads may set theirs meanwhile.
     """
+    hush()
     theirs = {name for name in os.environ if name.startswith(_HIDDEN)}
     before = {name: os.environ.get(name) for name in {*theirs, *_SET, *_WRITTEN}}
     for name in theirs:

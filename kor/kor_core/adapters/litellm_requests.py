@@ -13,10 +13,10 @@ from kor_core.suggestions import did_you_mean, listed
 
 __all__ = ["embedding_settings", "question", "settings_of"]
 
-Json = dict[str, Any]
+_Json = dict[str, Any]
 
 
-def question(form: str, request: ChatRequest) -> Json:
+def question(form: str, request: ChatRequest) -> _Json:
     """Return what a request asks, apart from its settings.
 
     Args:
@@ -46,7 +46,7 @@ def _refuse_downloads(form: str, request: ChatRequest) -> None:
             )
 
 
-def _tools_that_were_called(request: ChatRequest) -> Json:
+def _tools_that_were_called(request: ChatRequest) -> _Json:
     """Name the tools again that were called before; Anthropic wants them with their calls."""
     names = {call.name for message in request.messages for call in message.tool_calls}
     if not names or request.tools:
@@ -55,7 +55,7 @@ def _tools_that_were_called(request: ChatRequest) -> Json:
     return {"tools": chat_format.tool_list(tools), "tool_choice": "none"}
 
 
-def settings_of(form: str, settings: Mapping[str, Any], extra: Mapping[str, Any]) -> Json:
+def settings_of(form: str, settings: Mapping[str, Any], extra: Mapping[str, Any]) -> _Json:
     """Return the settings of one call over those configured.
 
     Args:
@@ -88,7 +88,7 @@ _ANTHROPICS: Final = frozenset(
 )
 
 
-def _anthropics(body: Json) -> Json:
+def _anthropics(body: _Json) -> _Json:
     for name in body.keys() - _ANTHROPICS:
         raise BadRequestError(
             f"litellm does not send Anthropic a field '{name}'.{did_you_mean(name, _ANTHROPICS)} "
@@ -97,7 +97,7 @@ def _anthropics(body: Json) -> Json:
     return body
 
 
-def embedding_settings(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> Json:
+def embedding_settings(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> _Json:
     """Return the settings of one call for embeddings, over those configured.
 
     Args:
@@ -117,7 +117,7 @@ def embedding_settings(settings: Mapping[str, Any], extra: Mapping[str, Any]) ->
 _OF_EMBEDDINGS: Final = frozenset({"dimensions", "encoding_format", "user"})
 
 
-def _layered(settings: Mapping[str, Any], extra: Mapping[str, Any], known: frozenset[str]) -> Json:
+def _layered(settings: Mapping[str, Any], extra: Mapping[str, Any], known: frozenset[str]) -> _Json:
     for name in sorted(RESERVED & extra.keys()):
         raise BadRequestError(f"'{name}' is not for a call to decide. Take it out of extra.")
     extra = given(extra)

@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar
 from copy import copy
 from functools import partial
-from http import HTTPStatus
 from importlib import import_module
 from logging import LogRecord, getLogger
 from typing import Any, Final
@@ -172,7 +171,7 @@ def _handing_over(client: Any) -> Any:
 
 async def _handed_over(send: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
     response = await send(*args, **options)
-    if response.status_code < HTTPStatus.BAD_REQUEST:
+    if response.is_success:
         raise _Answered(response)
     return response
 
