@@ -256,6 +256,7 @@ async def test_when_none_qualifies_nothing_is_asked_and_each_has_its_reason():
     assert [ContextWindowExceededError] * 2 == [type(each) for each in caught.value.exceptions]
     assert () == caught.value.attempts
     assert ["started", "failed"] == made.told()
+    assert "first:m" == made.events[0].model
 
 
 async def test_one_asked_and_one_left_out_is_said_in_words():

@@ -22,7 +22,8 @@ class CallEvent:
     Args:
         name: which moment.
         kind: what was asked for.
-        model: the reference that was asked (first), ``provider:model``.
+        model: the reference that was asked first, ``provider:model``; where none qualified, the
+            one that is configured first.
         tenant: whose kernel it was; None for the application's.
         purpose: which purpose was asked for; None for a reference.
         duration: in seconds, once the call has ended.

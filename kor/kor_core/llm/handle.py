@@ -263,6 +263,7 @@ class ModelHandle(BaseLLMModel):
             serving.purpose,
             prompt,
             settings,
+            "" if choice.order else str(self.reference),
         )
         configured = self.config.get("timeout")
         seconds = configured if settings.timeout is None else settings.timeout

@@ -24,6 +24,7 @@ class Plan(NamedTuple):
         purpose: what it is for; None where the model was asked for by reference.
         prompt: writes out what is asked, for those who may see it.
         settings: of the call.
+        configured: the reference that is configured first.
     """
 
     kind: Kind
@@ -35,3 +36,4 @@ class Plan(NamedTuple):
     purpose: str | None = None
     prompt: Callable[[], str] = str
     settings: GenerationSettings = UNSET
+    configured: str = ""

@@ -171,13 +171,16 @@ class Target(NamedTuple):
         except KorError:
             raise
         except TimeoutError as error:
-            words = f"The provider timed out: {str(error) or 'it gave no reason'}."
+            words = redact(str(error), self._secrets(settings)) or "it gave no reason"
+            words = f"The provider timed out: {words}."
             raise LLMTimeoutError(words, provider=provider, model=model) from error
         except Exception as error:
             # A custom provider may raise anything; callers are promised typed errors.
-            secrets = spellings_of(self.config) | spellings_of(Config(settings.extra))
-            words = redact(f"{type(error).__name__}: {error}", secrets)
+            words = redact(f"{type(error).__name__}: {error}", self._secrets(settings))
             raise ProviderError(words, provider=provider, model=model) from error
+
+    def _secrets(self, settings: GenerationSettings) -> frozenset[str]:
+        return spellings_of(self.config) | spellings_of(Config(settings.extra))
 
     def _sign(self, error: LLMError) -> None:
         """Say whose error it is, where the model did not, and what configured it."""

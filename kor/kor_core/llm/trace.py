@@ -59,7 +59,7 @@ class Trace:
         return CallEvent(
             name,
             plan.kind,
-            str(plan.targets[0].reference) if plan.targets else "",
+            str(plan.targets[0].reference) if plan.targets else plan.configured,
             plan.tenant,
             plan.purpose,
             duration=None if name == "llm.call.started" else perf_counter() - self._started,
