@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from kor_core.redaction import Secret
 
-__all__ = ["TIMEOUTS", "Exchange", "Failure", "Fault", "noted", "watched"]
+__all__ = ["TIMEOUTS", "Exchange", "Failure", "Fault", "is_watched", "noted", "watched"]
 
 
 class Fault(Enum):
@@ -123,6 +123,15 @@ def watched(
         yield exchange
     finally:
         _watching.reset(token)
+
+
+def is_watched() -> bool:
+    """Say whether this runs within a call.
+
+    >>> is_watched()
+    False
+    """
+    return _watching.get() is not None
 
 
 def noted() -> Exchange:

@@ -5,6 +5,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Final
 
+from kor_core.adapters.discretion import hush
 from kor_core.adapters.network import Library, Transport
 from kor_core.adapters.vendors import OPENAI
 
@@ -23,6 +24,7 @@ class SDK:
     def __init__(self) -> None:
         import openai
 
+        hush()
         self.library: Final[Library] = "httpx" if openai.VERSION.startswith("2.") else "httpx2"
         self.response_class: Final[Any] = import_module(self.library).Response
         self._client_class: Final[Any] = openai.AsyncOpenAI
