@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from kor_core.adapters.network import Transport
 from kor_core.adapters.openai import OpenAIModel
-from kor_core.errors import LLMError, StreamInterruptedError
+from kor_core.errors import BadRequestError, LLMError, StreamInterruptedError
 from kor_core.llm.base import BaseLLMModel, BaseLLMProvider
 from kor_core.llm.generation import GenerationSettings
 from kor_core.llm.profile import ModelProfile
@@ -157,6 +157,22 @@ class TestRawErrors(Online):
             except LLMError as error:
                 raised = RuntimeError(str(error))
             raise raised
+
+
+class TestErrorsSwallowed(Online):
+    breaks = (
+        *("test_a_failure_is_a_typed_error", "test_an_error_says_whose_it_is"),
+        *("test_an_error_survives_pickling", "test_how_long_to_wait_is_kept"),
+        *("test_nobody_tries_again_but_kor", "test_after_a_failure_the_model_serves"),
+        *("test_no_error_shows_the_key", "test_no_log_shows_the_key"),
+    )
+
+    class model(OpenAIModel):  # noqa: N801
+        async def agenerate(self, prompt, **kwargs):
+            try:
+                return await super().agenerate(prompt, **kwargs)
+            except LLMError:
+                return ""
 
 
 class TestAnonymousErrors(Online):
@@ -383,6 +399,16 @@ class TestClaimsTools(Offline):
 
     class model(Model):  # noqa: N801
         capabilities = frozenset({"tools"})
+
+
+class TestFailsAtImages(Online):
+    breaks = (HONEST,)
+
+    class model(OpenAIModel):  # noqa: N801
+        async def _chat(self, request):
+            if request.messages[-1].images:
+                raise BadRequestError("no images here")
+            return await super()._chat(request)
 
 
 class TestLosesTools(Online):

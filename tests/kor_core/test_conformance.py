@@ -5,15 +5,17 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
+from uuid import uuid4
 
 import pytest
 
 from kor_core.adapters.litellm import LiteLLMProvider
 from kor_core.adapters.network import Transport
 from kor_core.adapters.openai import OpenAIProvider
+from kor_core.llm.base import BaseLLMModel, BaseLLMProvider
 from kor_core.settings import NetworkSettings
-from kor_core.testing import EchoProvider, ScriptedProvider
-from kor_core.testing.conformance import ProviderConformance
+from kor_core.testing import EchoProvider, ScriptedProvider, Upstream
+from kor_core.testing.conformance import Bench, ProviderConformance
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "kor-plugin-reverse" / "src"
 
@@ -72,6 +74,54 @@ class TestExamplePlugin(ProviderConformance):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "path", [str(EXAMPLE), *sys.path])
             return import_module("kor_plugin_reverse").ReverseProvider()
+
+
+class PromptsAlone(BaseLLMModel):
+    """Takes prompts over HTTP, and has nothing but ``agenerate``."""
+
+    def __init__(self, model_name, config):
+        super().__init__(model_name, config)
+        self.inner = OpenAIProvider(Transport(NetworkSettings())).create_model(model_name, config)
+
+    async def agenerate(self, prompt, **kwargs):
+        return await self.inner.agenerate(prompt, **kwargs)
+
+
+class Dice(BaseLLMModel):
+    async def agenerate(self, prompt, **kwargs):
+        return str(uuid4())
+
+
+class Provider(BaseLLMProvider):
+    def __init__(self, kind, name):
+        self.id = name
+        self.kind = kind
+
+    def create_model(self, model_name, config):
+        return self.kind(model_name, config)
+
+
+class TestPromptsAlone(ProviderConformance):
+    model_name = "gpt-4"
+    upstream = "openai"
+
+    def make_provider(self):
+        return Provider(PromptsAlone, "openai")
+
+
+class TestDice(ProviderConformance):
+    deterministic = False
+
+    def make_provider(self):
+        return Provider(Dice, "dice")
+
+
+def test_keys_are_not_looked_for_where_none_is_sent():
+    with Upstream() as server:
+        bench = Bench(Provider(Dice, "dice"), "m", {}, server, deterministic=False, patience=1)
+
+        with pytest.raises(pytest.skip.Exception, match="it sends no key"):
+            ProviderConformance().test_models_at_once_use_their_own_keys(bench)
 
 
 class TestScripted(ProviderConformance):

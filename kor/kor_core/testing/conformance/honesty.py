@@ -26,7 +26,7 @@ class _Town(BaseModel):
 
 def _look_up(town: str) -> str:
     """Look a town up."""
-    return town
+    raise NotImplementedError
 
 
 class Honesty(Subject):

@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 
 from kor_core.errors import ConfigurationError
-from kor_core.redaction import is_sequence, is_table
+from kor_core.redaction import is_table
 from kor_core.testing.conformance.subject import Bench, Subject
 
 __all__ = ["SettingsOfCalls"]
@@ -68,7 +68,7 @@ class SettingsOfCalls(Subject):
 
 
 def _pairs(value: Any) -> list[tuple[str, Any]]:
-    """Return every name in a body with its value, at any depth but that of the messages."""
+    """Return every name in a body with its value, in tables within tables too."""
     return list(_within(value))
 
 
@@ -76,8 +76,4 @@ def _within(value: Any) -> Iterator[tuple[str, Any]]:
     if is_table(value):
         for name, item in value.items():
             yield name, item
-            if name not in {"messages", "contents", "input"}:
-                yield from _within(item)
-    elif is_sequence(value):
-        for item in value:
             yield from _within(item)
