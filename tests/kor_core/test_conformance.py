@@ -12,7 +12,9 @@ import pytest
 from kor_core.adapters.litellm import LiteLLMProvider
 from kor_core.adapters.network import Transport
 from kor_core.adapters.openai import OpenAIProvider
+from kor_core.errors import BadRequestError
 from kor_core.llm.base import BaseLLMModel, BaseLLMProvider
+from kor_core.llm.response import LLMResponse
 from kor_core.settings import NetworkSettings
 from kor_core.testing import EchoProvider, ScriptedProvider, Upstream
 from kor_core.testing.conformance import Bench, ProviderConformance
@@ -92,6 +94,15 @@ class Dice(BaseLLMModel):
         return str(uuid4())
 
 
+class Unsure(Dice):
+    """Says nothing of what it can do, and refuses tools when it is asked."""
+
+    async def _chat(self, request):
+        if request.needs or request.schema:
+            raise BadRequestError("texts alone", provider="unsure", model=self.model_name)
+        return LLMResponse("Hi!")
+
+
 class Provider(BaseLLMProvider):
     def __init__(self, kind, name):
         self.id = name
@@ -114,6 +125,13 @@ class TestDice(ProviderConformance):
 
     def make_provider(self):
         return Provider(Dice, "dice")
+
+
+class TestUnsure(ProviderConformance):
+    deterministic = False
+
+    def make_provider(self):
+        return Provider(Unsure, "unsure")
 
 
 def test_keys_are_not_looked_for_where_none_is_sent():
