@@ -155,7 +155,8 @@ def kernel(gateway: str) -> Iterator[Kernel]:
         "providers": {"openai": openai, "litellm": openai},
         "policies": {"retries": 0},
         "purposes": {
-            "fleet": {"model": "openai:broken", "fallbacks": ["openai:limited", "openai:plain"]}
+            "fleet": {"model": "openai:broken", "fallbacks": ["openai:limited", "openai:plain"]},
+            "misspelt": {"model": "openai:plian", "fallbacks": ["openai:plain"]},
         },
     }
     with create_kernel({"llm": llm}) as kernel:
@@ -289,6 +290,13 @@ async def test_a_vendor_that_breaks_off_behind_the_proxy_ends_in_a_typed_error(k
 
     with pytest.raises(LLMError):
         await read()
+
+
+async def test_no_fallback_is_asked_after_a_name_that_the_proxy_does_not_know(kernel):
+    with pytest.raises(BadRequestError) as caught:
+        await kernel.model_selector.get_model("misspelt").achat("Hello!")
+
+    assert ["openai:plian"] == [each.model for each in caught.value.attempts]
 
 
 async def test_fallbacks_go_on_from_one_model_of_the_gateway_to_the_next(kernel):
