@@ -116,6 +116,10 @@ class LiteLLMModel(BaseLLMModel):
 
     # --- asking ------------------------------------------------------------------------------
 
+    async def aprepare(self) -> None:
+        """Import litellm, which takes seconds, beside the event loop."""
+        await self._ready()
+
     async def agenerate(self, prompt: str, **kwargs: Any) -> str:
         """Answer one prompt.
 

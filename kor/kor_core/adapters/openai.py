@@ -154,6 +154,10 @@ class OpenAIModel(BaseLLMModel):
 
     # --- asking ------------------------------------------------------------------------------
 
+    async def aprepare(self) -> None:
+        """Import the SDK, beside the event loop."""
+        await _sdk()
+
     async def agenerate(self, prompt: str, **kwargs: Any) -> str:
         """Answer one prompt.
 

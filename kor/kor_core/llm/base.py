@@ -243,6 +243,13 @@ class BaseLLMModel(ABC):
         del texts, settings
         raise emulation.refuse(self.model_name, "embeddings")
 
+    async def aprepare(self) -> None:  # noqa: B027  # a model that is ready needs none
+        """Do what only the first call has to, such as an import that takes seconds.
+
+        Await it at start-up to spare the first caller the wait. The deadline of a call begins
+        after it. By default there is nothing to do.
+        """
+
     async def aclose(self) -> None:  # noqa: B027  # a model that holds nothing needs none
         """Release what the model holds. By default it holds nothing."""
 

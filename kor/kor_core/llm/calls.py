@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final, TypeVar, cast
@@ -65,6 +65,7 @@ class Call:
             LLMError: the one candidate's error.
             AllModelsFailedError: there were several, and none answered.
         """
+        await self._prepare()
         with self._traced() as trace:
             answer = self._recorded(await self._in_time(self._remembered(ask, key)))
             trace(answer)
@@ -102,6 +103,7 @@ class Call:
             StreamInterruptedError: the stream was cut after its first delta.
         """
         answer: LLMResponse | None = None
+        await self._prepare()
         with self._traced() as trace:
             while answer is None:
                 request = await self._in_time(self._next())
@@ -222,6 +224,17 @@ class Call:
     def _with_attempts(self, error: LLMError) -> LLMError:
         error.attempts = self.ledger.attempts
         return error
+
+    async def _prepare(self) -> None:
+        """Let the first candidate do what only its first call has to: that is not the call's."""
+        if self._ends is None or not self._left:
+            return
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        # What fails here fails again in the call, where the error is typed and on record.
+        with suppress(Exception):
+            await self._left[0].find().aprepare()
+        self._ends += clock() - started
 
     # --- the deadline ------------------------------------------------------------------------
 

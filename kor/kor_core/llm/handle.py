@@ -191,6 +191,11 @@ class ModelHandle(BaseLLMModel):
         key = self._key(lambda: ("embed", given, once))
         return await call.answer(lambda target: target.embed(given, once), key)
 
+    async def aprepare(self) -> None:
+        """Let every candidate do what only its first call has to, such as an import."""
+        for target in self._targets:
+            await target.find().aprepare()
+
     # --- choosing ----------------------------------------------------------------------------
 
     def choose(

@@ -1,0 +1,69 @@
+"""What only the first call has to do is no part of a deadline."""
+
+import asyncio
+
+import pytest
+
+from kor_core.errors import LLMTimeoutError, ProviderError
+from kor_core.llm.base import BaseLLMModel, BaseLLMProvider
+from kor_core.llm.catalogue import Catalogue
+from kor_core.llm.handle import ModelHandle
+from kor_core.llm.registry import LLMRegistry
+from kor_core.settings import settings_from
+
+
+class Slow(BaseLLMModel):
+    """Takes its time to get ready, and then to answer."""
+
+    ready = False
+
+    async def aprepare(self):
+        if self.model_name == "broken":
+            raise RuntimeError("no such package")
+        if not self.ready:
+            await asyncio.sleep(0.3)
+        self.ready = True
+
+    async def agenerate(self, prompt, **kwargs):
+        await self.aprepare()
+        await asyncio.sleep(5 if prompt == "slow" else 0)
+        return prompt
+
+
+class SlowProvider(BaseLLMProvider):
+    id = "slow"
+
+    def create_model(self, model_name, config):
+        return Slow(model_name, config)
+
+
+def handle_of(name: str) -> ModelHandle:
+    settings = {"llm": {"policies": {"retries": 0}}}
+    return LLMRegistry(settings_from(settings), Catalogue([SlowProvider()])).get_model(name)
+
+
+async def test_a_deadline_begins_when_the_model_is_ready():
+    assert "Hi" == await handle_of("slow:m").agenerate("Hi", timeout=0.2)
+
+
+async def test_the_deadline_of_a_stream_begins_when_the_model_is_ready():
+    stream = handle_of("slow:m").astream("Hi", settings={"timeout": 0.2})
+
+    assert "Hi" == (await stream.collect()).text
+
+
+async def test_after_that_it_holds():
+    with pytest.raises(LLMTimeoutError, match=r"deadline of 0\.2 s"):
+        await handle_of("slow:m").agenerate("slow", timeout=0.2)
+
+
+async def test_whoever_prepares_at_start_up_spares_the_first_caller_the_wait():
+    handle = handle_of("slow:m")
+    await handle.aprepare()
+
+    assert handle.inner.ready
+
+
+async def test_what_fails_while_getting_ready_is_the_calls_to_tell():
+    with pytest.raises(ProviderError, match="no such package"):
+        await handle_of("slow:broken").agenerate("Hi", timeout=5)
