@@ -178,7 +178,10 @@ def _nobody() -> NoReturn:
 
 
 def _undo_overrides(container: Any, name: str) -> None:
-    """End the overrides that are in force on a container, and fail for them."""
+    """End the overrides that are in force on a container, and fail for them.
+
+    A reload is one too, but nobody can end it: it lasts as long as the test.
+    """
     space, _ = container.place()
     left = space.overrides()
     if left:
@@ -186,6 +189,7 @@ def _undo_overrides(container: Any, name: str) -> None:
         left = left[len(container.declarative_parent().place()[0].overrides()) :]
     for override in reversed(left):
         override.end()
+    left = [override for override in left if not override.kept]
     if left:
         lines = (
             f"  - {', '.join(override.replacement.paths)}, overridden at {override.caller}"

@@ -626,6 +626,27 @@ def test_the_default_kernel_lasts_for_one_test(project: Project):
     project.run(passed=2)
 
 
+def test_a_reload_ends_with_the_test_and_is_no_override_left_behind(project: Project):
+    project.write(
+        test_it="""
+            from kor_containers import default_container, reload
+            from kor_core.kernel import get_kernel
+
+            NEW = {"llm": {"default": {"model": "echo:new"}}}
+
+            def test_reloads(kor_container):
+                reload(kor_container, NEW)
+                reload(default_container(), NEW)
+                assert "new" == get_kernel().model_selector.get_model().model_name
+
+            def test_sees_nothing_of_it():
+                assert "new" != get_kernel().model_selector.get_model().model_name
+        """
+    )
+
+    project.run(passed=2)
+
+
 def test_a_failing_teardown_still_forgets_the_default(project: Project):
     project.write(
         test_it="""
