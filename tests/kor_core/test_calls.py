@@ -699,6 +699,7 @@ async def used(made):
         (BadRequestError("Wrong.", status=400), 0),
         (RateLimitError("Slow.", status=429), 0),
         (LLMConnectionError("Refused."), 0),
+        (LLMConnectionError("Cut off.", status=200), 6),
         # It was answered, and will be on the bill.
         (InvalidAnswerError("No.", text="", problems="", status=200, retryable=False), 6),
         (ProviderError("Nobody knows.", retryable=False), 6),

@@ -143,8 +143,8 @@ class Request:
             usage = getattr(self._result, "usage", None)
             total = None if usage is None else usage.total_tokens
             await self._settle(tokens=total)
-        elif isinstance(outcome, LLMConnectionError) or _is_refusal(outcome):
-            await self._settle(tokens=0)  # refused, or never there: nothing was generated
+        elif _is_refusal(outcome):
+            await self._settle(tokens=0)  # nothing was generated
         # Otherwise nobody knows what it took, and the estimate stands.
 
     async def _settle(self, *, tokens: int | None) -> None:
@@ -157,5 +157,8 @@ class Request:
 
 
 def _is_refusal(outcome: BaseException) -> bool:
+    """Say whether the vendor refused the request, or was never reached; not if it was cut off."""
     status = getattr(outcome, "status", None)
-    return status is not None and status >= HTTPStatus.BAD_REQUEST
+    if status is None:
+        return isinstance(outcome, LLMConnectionError)
+    return bool(status >= HTTPStatus.BAD_REQUEST)
