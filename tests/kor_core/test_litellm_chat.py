@@ -288,8 +288,9 @@ async def test_tools_beside_a_schema_are_called_first(upstream: Upstream) -> Non
 
 @needs_litellm
 async def test_geminis_signature_of_a_call_goes_back_with_the_call(upstream: Upstream) -> None:
-    call = {"functionCall": {"name": "now", "args": {}}, "thoughtSignature": "c2lnbmVk"}
-    candidate = {"content": {"parts": [{"text": "Hm.", "thought": True}, call]}}
+    function = dict[str, Any](name="now", args={})
+    call = dict[str, Any](functionCall=function, thoughtSignature="c2lnbmVk")
+    candidate: dict[str, Any] = {"content": {"parts": [{"text": "Hm.", "thought": True}, call]}}
     upstream.play(body({"candidates": [candidate | {"finishReason": "STOP"}]}))
     model = model_at("gemini-3-pro-preview", upstream.gemini_url)
 

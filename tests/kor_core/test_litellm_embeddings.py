@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -199,3 +200,9 @@ async def test_usage_of_embeddings_is_what_the_vendor_counted(upstream: Upstream
 
     assert found.usage is not None
     assert 7 == found.usage.input_tokens
+
+
+def test_the_page_on_providers_lists_who_makes_embeddings() -> None:
+    page = Path(__file__).parents[2].joinpath("docs", "providers.md").read_text(encoding="utf-8")
+
+    assert f"`aembed` works with {', '.join(f'`{name}`' for name in MAKING)}." in page

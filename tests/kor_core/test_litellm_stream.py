@@ -170,7 +170,7 @@ async def test_an_answer_that_comes_at_once_is_one_delta(row: Row, upstream: Ups
 
     response = await model_of(row, upstream).astream("Hello!").collect()
 
-    assert ("Hi there", {"stream"}) == (response.text, response.emulated)
+    assert ("Hi there", frozenset({"stream"})) == (response.text, response.emulated)
 
 
 @needs_litellm
