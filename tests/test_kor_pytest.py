@@ -635,7 +635,7 @@ def test_a_reload_ends_with_the_test_and_is_no_override_left_behind(project: Pro
             NEW = {"llm": {"default": {"model": "echo:new"}}}
 
             def test_reloads(kor_container):
-                reload(kor_container, NEW)
+                reload(kor_container, NEW | {"network": {"trust_env": False}})  # as it has it
                 reload(default_container(), NEW)
                 assert "new" == get_kernel().model_selector.get_model().model_name
 
