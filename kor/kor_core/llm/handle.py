@@ -30,8 +30,10 @@ from kor_core.llm.selection import (
     Choice,
     Needs,
     Ranked,
+    Rejected,
     Standing,
     choose,
+    in_order,
     ranked,
     sole,
 )
@@ -221,10 +223,28 @@ class ModelHandle(BaseLLMModel):
             affinity=serving.affinity,
         )
 
+    def _order(
+        self, needs: frozenset[str], tokens: int, max_tokens: int
+    ) -> tuple[Sequence[int], Sequence[Rejected]]:
+        """Choose for a call: the places of those to ask, and the others."""
+        serving = self._serving
+        wanted = serving.needs.with_request(needs, tokens)
+        standings = self._standings(tokens, max_tokens)
+        if len(standings) == 1 and not serving.unusable:
+            choice = sole(standings[0], wanted)
+            return choice.order, choice.rejected
+        return in_order(
+            [*standings, *serving.unusable],
+            wanted,
+            serving.strategy,
+            name=serving.strategy_name,
+            affinity=serving.affinity,
+        )
+
     def _standings(self, tokens: int, max_tokens: int) -> list[Standing]:
         serving = self._serving
         policies, meter = serving.policies, serving.policies.meter
-        if meter is None:
+        if meter is None or not meter.has_refused:
             return [target.standing(policies) for target in self._targets]
         about = (tokens, max_tokens, serving.tenant, serving.purpose)
         return [
@@ -256,19 +276,19 @@ class ModelHandle(BaseLLMModel):
     ) -> Call:
         longest = settings.max_tokens or self.config.get("max_tokens") or 0
         tokens = estimated_tokens(texts, longest)
-        choice = self.choose(needs, tokens, longest)
+        order, rejected = self._order(needs, tokens, longest)
         serving = self._serving
         plan = Plan(
             kind,
-            [self._targets[place] for place in choice.order],
-            [each.error if choice.order else self._advised(each.error) for each in choice.rejected],
+            [self._targets[place] for place in order],
+            [each.error if order else self._advised(each.error) for each in rejected],
             tokens,
             longest,
             serving.tenant,
             serving.purpose,
             prompt,
             settings,
-            "" if choice.order else str(self.reference),
+            "" if order else str(self.reference),
         )
         configured = self.config.get("timeout")
         seconds = configured if settings.timeout is None else settings.timeout

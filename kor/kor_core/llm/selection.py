@@ -32,6 +32,7 @@ __all__ = [
     "Rejected",
     "Standing",
     "choose",
+    "in_order",
     "lacking",
     "open_error",
     "ranked",
@@ -182,6 +183,31 @@ def choose(
     >>> choice.candidates[0].reference, choice.rejected[0].reference
     ('p:large', 'p:small')
     """
+    order, rejected = in_order(standings, needs, strategy, name=name, affinity=affinity)
+    candidates = tuple(ranked(standings[place]) for place in order)
+    return Choice(order, candidates, rejected, _why(candidates, rejected, name, affinity))
+
+
+def in_order(
+    standings: Sequence[Standing],
+    needs: Needs,
+    strategy: Strategy = ordered,
+    *,
+    name: str = "ordered",
+    affinity: str | None = None,
+) -> tuple[tuple[int, ...], tuple[Rejected, ...]]:
+    """Choose as :func:`choose` does, and say nothing of why: that is for people, not for calls.
+
+    Args:
+        standings: as for :func:`choose`, and so are the others.
+        needs: what they must have.
+        strategy: orders those that qualify.
+        name: of the strategy.
+        affinity: what a conversation is known by.
+
+    >>> in_order([Standing(Reference("p", "m"))], NOTHING)
+    ((0,), ())
+    """
     rejected: list[Rejected] = []
     options: dict[str, Option] = {}
     places: dict[str, int] = {}
@@ -198,9 +224,7 @@ def choose(
     best = _ordered(strategy, name, options)
     left = [standings[places[reference]] for reference in options if reference not in best]
     rejected += [_rejected(each, _left_out(each.reference, name)) for each in left]
-    order = tuple(places[reference] for reference in best)
-    candidates = tuple(ranked(standings[place]) for place in order)
-    return Choice(order, candidates, tuple(rejected), _why(candidates, rejected, name, affinity))
+    return tuple(places[reference] for reference in best), tuple(rejected)
 
 
 # They stay with one model by themselves, and a conversation is no reason to ask another first.

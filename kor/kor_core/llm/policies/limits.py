@@ -167,6 +167,11 @@ class Meter:
         ]
         return Reservation(self._state, parts)
 
+    @property
+    def has_refused(self) -> bool:
+        """Whether any call was refused of late; where none was, nobody need ask which."""
+        return bool(self._refused)
+
     def refused(self, call: Planned) -> LLMError | None:
         """Return why a call like this one was refused a moment ago; None where none was.
 
