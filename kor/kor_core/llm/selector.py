@@ -102,14 +102,15 @@ class ModelSelector:
             MissingCredentialsError: the provider needs a key and has none.
             ValueError: a capability has an unknown name.
         """
-        purpose = DEFAULT if purpose is None else purpose
         if override is None and not needs and affinity is None:
+            # First, and without a closure: applications ask at each of their own requests.
             found = self._handles.recent.get(purpose)
-            return found or self._handles.get(purpose, lambda: self._made(purpose, frozenset()))
+            if found is not None:
+                return found
         if isinstance(override, BaseLLMModel):
             return override
         wanted = frozenset(needs)
-        model = self._lasting(purpose, override, wanted)
+        model = self._lasting(DEFAULT if purpose is None else purpose, override, wanted)
         return model if affinity is None else model.with_affinity(affinity)
 
     def select(
