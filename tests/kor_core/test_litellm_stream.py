@@ -372,7 +372,8 @@ def piece(kind: str, **delta: Any) -> dict[str, Any]:
 
 
 def ending(reason: str | None) -> dict[str, Any]:
-    return {"type": "message_delta", "delta": {"stop_reason": reason}, "usage": None}
+    usage = {"output_tokens": None} if reason else None
+    return {"type": "message_delta", "delta": {"stop_reason": reason}, "usage": usage}
 
 
 def test_anthropics_events_of_other_kinds_bring_nothing() -> None:

@@ -149,7 +149,6 @@ class Contents:
     def __init__(self) -> None:
         self._said = False
         self._calls = 0
-        self._named = False
 
     @property
     def is_over(self) -> bool:
@@ -165,14 +164,13 @@ class Contents:
             ProviderError: the answer ends, and is empty.
         """
         candidate = _candidate_in(event)
-        if usage := _usage_of(event.get("usageMetadata")):
-            yield Delta(usage=usage)
-        if not self._named:
-            self._named = True
-            yield Delta(
-                model_id=text_in(event, "modelVersion") or None,
-                request_id=text_in(event, "responseId") or None,
-            )
+        about = Delta(
+            usage=_usage_of(event.get("usageMetadata")),
+            model_id=text_in(event, "modelVersion") or None,
+            request_id=text_in(event, "responseId") or None,
+        )
+        if about != Delta():
+            yield about
         if candidate is not None:
             yield from self._of(candidate)
 
