@@ -633,6 +633,13 @@ async def test_a_key_shows_in_no_error_whoever_gave_it(row: Row, upstream: Upstr
 
 
 @needs_litellm
+async def test_a_model_can_be_prepared_without_asking_anybody(upstream: Upstream) -> None:
+    await gpt(upstream).aprepare()
+
+    assert not upstream.requests
+
+
+@needs_litellm
 async def test_an_answer_that_no_vendor_gave_is_an_error(
     upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
