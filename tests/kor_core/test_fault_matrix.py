@@ -292,7 +292,7 @@ async def test_who_is_cancelled_leaves_at_once_at_every_position(streamed, upstr
 
 async def test_a_stream_that_is_left_closes_the_connection_at_once(upstream):
     threads = set(threading.enumerate())
-    upstream.play(Slow(30), ANSWER)
+    upstream.play(Cut(after_deltas=1, hang=True)).reply(ANSWER)
     with kernel_on(upstream, "openai") as app:
         async with app.kernel().model_selector.get_model().astream("Hello!") as stream:
             assert "one " == (await anext(stream)).text
