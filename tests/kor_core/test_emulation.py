@@ -1,6 +1,8 @@
 """A model with nothing but ``agenerate``: richer calls are visibly emulated, or refused unasked."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -244,3 +246,38 @@ async def test_a_tool_call_in_one_delta_keeps_its_arguments():
 
 def test_a_capability_without_words_of_its_own_is_named():
     assert "It lacks audio" in str(emulation.refuse("m", "audio"))
+
+
+class Callable:
+    """An object in the place of a function."""
+
+    def __call__(self, prompt, temperature=1):
+        return prompt
+
+
+SETTINGS = {"temperature": 0, "seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("function", "taken"),
+    [
+        (lambda prompt, seed=0: prompt, {"seed": 1}),
+        (lambda prompt, **more: prompt, SETTINGS),
+        (Plain("m", {}).agenerate, {}),
+        (Callable(), {"temperature": 0}),
+    ],
+)
+def test_what_a_function_takes_is_the_same_whenever_it_is_asked(function, taken):
+    assert [taken, taken] == [emulation.taken_by(function, SETTINGS) for _ in range(2)]
+
+
+def test_what_functions_take_is_forgotten_with_them():
+    def agenerate(prompt, seed=0):
+        return prompt
+
+    emulation.taken_by(agenerate, SETTINGS)
+    known = weakref.ref(agenerate)
+    del agenerate
+    gc.collect()
+
+    assert known() is None

@@ -4,7 +4,9 @@ import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from functools import partial
+from types import FunctionType
 from typing import Any, Final, Protocol
+from weakref import WeakKeyDictionary
 
 from kor_core.errors import CapabilityNotSupportedError
 from kor_core.llm.deadline import too_late, within
@@ -102,10 +104,30 @@ def taken_by(function: Callable[..., Any], settings: dict[str, Any]) -> dict[str
     """
     if not settings:
         return settings
-    parameters = inspect.signature(function).parameters
-    if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+    names = _names_taken(function)
+    if names is None:
         return settings
-    return {name: value for name, value in settings.items() if name in parameters}
+    return {name: value for name, value in settings.items() if name in names}
+
+
+def _names_taken(function: Callable[..., Any]) -> frozenset[str] | None:
+    """Return the names that a function takes; None where it takes any."""
+    plain = function.__func__ if inspect.ismethod(function) else function
+    if not isinstance(plain, FunctionType):  # an object, whose signature may change
+        return _names_read(function)
+    if plain not in _KNOWN:
+        _KNOWN[plain] = _names_read(plain)
+    return _KNOWN[plain]
+
+
+def _names_read(function: Callable[..., Any]) -> frozenset[str] | None:
+    parameters = inspect.signature(function).parameters
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    return None if takes_any else frozenset(parameters)
+
+
+# To read a signature takes longer than all else of a call.
+_KNOWN: Final[WeakKeyDictionary[FunctionType, frozenset[str] | None]] = WeakKeyDictionary()
 
 
 async def as_deltas(response: LLMResponse) -> AsyncGenerator[Delta]:
