@@ -68,7 +68,7 @@ async def test_every_call_ends_in_an_answer_or_a_typed_error_in_time_and_memory_
     await await_until(lambda: len(asyncio.all_tasks()) == 1, 10, "tasks to end")
 
     assert calls // 2 * 2 == sum(outcomes.values())
-    assert outcomes["answered"] > calls // 4, outcomes
+    assert outcomes["answered"] > calls // 5, outcomes
     assert len(outcomes) > 3, outcomes
     # One object of each twentieth call would be a leak: what is kept is bounded.
     assert grown < 2000 + calls // 20
@@ -88,7 +88,7 @@ def _settings(upstream: Upstream) -> dict[str, Any]:
             }
         },
         # Of circuits, so that faults go on to reach the calls.
-        "policies": {"breaker": {"failures": 30, "window": 1, "cooldown": 0.02}},
+        "policies": {"breaker": {"failures": 200, "window": 1, "cooldown": 0.02}},
     }
     return {"llm": llm, "network": {"trust_env": False}}
 
