@@ -216,21 +216,31 @@ class Level:
     def keep(self, paths: Iterable[str]) -> None:
         """Go on with the objects that exist below, instead of building them anew.
 
-        What another override had built is this level's to close from now on.
+        What another override had built is this level's to close from now on. What an override
+        of a parent had built is not kept, nor what depends on it: it goes when that one ends.
         """
-        for path in paths:
-            below, name = (self.under or self.owner.below()).holder(path)
-            cell = below.sources.get(name)
-            if isinstance(cell, Cell) and cell.value is not MISSING:
-                self.sources[path] = cell.held_by(self, path)
-                if below.owner is self.owner and below.under is not None:
-                    self.built += below.given_up(name)
+        under = self.under or self.owner.below()
+        # What does not depend on what is replaced is found below in any case.
+        owned = (path for path in paths if self.owned is None or path in self.owned)
+        below = {path: under.holder(path) for path in owned}
+        passing = tuple(path for path, (level, name) in below.items() if self._passes(level, name))
+        gone = self.graph.closure(passing)
+        for path, (level, name) in below.items():
+            if path not in gone:
+                self._take_over(path, level, name)
 
-    def given_up(self, path: str) -> list[Built]:
-        """Hand on the duty to close what was built for a path."""
-        given = [item for item in self.built if item.path == path]
-        self.built = [item for item in self.built if item.path != path]
-        return given
+    def _passes(self, level: "Level", path: str) -> bool:
+        is_parents = level.owner is not self.owner and level.under is not None
+        return is_parents and any(item.path == path for item in level.built)
+
+    def _take_over(self, path: str, level: "Level", name: str) -> None:
+        cell = level.sources.get(name)
+        if isinstance(cell, Cell) and cell.value is not MISSING:
+            self.sources[path] = cell.held_by(self, path)
+            if level.owner is self.owner and level.under is not None:
+                taken = (item for item in level.built if item.path == name)
+                self.built += [item._replace(path=path) for item in taken]
+                level.built = [item for item in level.built if item.path != name]
 
     def end(self) -> list[Built]:
         """Close the books: nothing is built here any more; what was built comes back."""

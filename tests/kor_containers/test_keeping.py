@@ -99,14 +99,24 @@ def test_containers_derived_before_and_after_share_what_is_kept(app):
 
 
 def test_a_derived_container_that_keeps_its_parents_objects_never_closes_them(app):
-    renew(app)
     transport = app.network.transport()
+    renew(app, TRANSPORT)
     child = app.derive({"llm.openai": object()})
     renew(child, TRANSPORT)
     assert transport is child.network.transport()
     child.close()
 
     assert 0 == transport.closed
+
+
+def test_a_derived_container_keeps_nothing_that_ends_with_an_override_of_its_parent(app, toy):
+    child = app.derive({"config.settings": object()})
+    with app.override({TRANSPORT: Singleton(toy.Part, log=toy.log)}):
+        passing = child.network.transport()
+        renew(child, TRANSPORT)
+
+    assert 1 == passing.closed
+    assert 0 == child.network.transport().closed
 
 
 def test_an_object_built_by_async_code_stays_with_its_loop(toy):
