@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from kor_core.adapters.state_memory import MemoryState
 from kor_core.errors import (
@@ -36,14 +37,19 @@ from kor_core.errors import (
 )
 from kor_core.llm.base import BaseLLMModel, BaseLLMProvider
 from kor_core.llm.catalogue import Catalogue
+from kor_core.llm.handle import ModelHandle
 from kor_core.llm.pipeline import Policies
 from kor_core.llm.policies.breaker import Breakers
 from kor_core.llm.policies.cache import ResponseCache
+from kor_core.llm.policies.circuit import CircuitKey
 from kor_core.llm.policies.concurrency import Concurrency
 from kor_core.llm.policies.limits import Meter
 from kor_core.llm.policies.retrier import Retrier
+from kor_core.llm.profile import ModelProfile
+from kor_core.llm.reference import Reference
 from kor_core.llm.registry import LLMRegistry
 from kor_core.llm.response import Delta, Embeddings, LLMResponse, Usage
+from kor_core.llm.target import Target
 from kor_core.settings import settings_from
 from kor_core.testing import ScriptedModel, ScriptedProvider
 from kor_core.testing.waiting import await_until
@@ -1025,6 +1031,61 @@ async def test_a_candidate_that_cannot_is_left_out_and_the_advice_is_given_where
     assert "calculated" == (await made.model.achat("x", tools=[add])).text
     with pytest.raises(CapabilityNotSupportedError, match=r"can: second:m \(default\)"):
         await made.registry.get_model("plain:m").achat("x", tools=[add])
+
+
+async def test_what_the_operator_says_of_schemas_goes_before_what_the_model_says():
+    class Answer(BaseModel):
+        number: int
+
+    made = bench(
+        scripted('{"number": 3}'),
+        llm={"models": {"first:m": {"capabilities": {"json_schema": False}}}},
+    )
+
+    response = await made.model.achat("x", schema=Answer)
+
+    assert (Answer(number=3), {"schema"}) == (response.parsed, response.emulated)
+
+
+async def test_a_handle_made_by_hand_knows_no_configuration_to_point_to():
+    circuit = CircuitKey(None, "mine", "m")
+    model = ScriptedModel([ModelNotFoundError("No such model.")])
+    profile = ModelProfile(unsupported=frozenset({"tools"}))
+    target = Target(Reference("mine", "m"), {}, lambda: model, lambda: profile, circuit)
+    handle = ModelHandle(target)
+
+    assert profile is handle.profile
+    with pytest.raises(ModelNotFoundError) as caught:
+        await handle.agenerate("x")
+    assert "mine:m: No such model." == str(caught.value)
+    with pytest.raises(CapabilityNotSupportedError, match=r"correct what .* says of this one.$"):
+        await handle.achat("x", tools=[print_it])
+
+
+def print_it(text: str) -> str:
+    """Print a text."""
+    return text
+
+
+async def test_each_candidate_can_be_prepared_before_the_first_call():
+    prepared: list[str] = []
+
+    class Preparing(BaseLLMProvider):
+        id = "preparing"
+
+        def create_model(self, model_name, config):
+            class Model(ScriptedModel):
+                async def aprepare(self):
+                    prepared.append(self.model_name)
+                    await asyncio.sleep(0.2)
+
+            return Model(["a", "b"], model_name=model_name, config=config)
+
+    made = bench(Preparing(), candidates=["preparing:m", "preparing:n"])
+    await made.model.aprepare()
+    assert ["m", "n"] == prepared
+    # What only the first call has to do is not the call's.
+    assert "a" == await made.model.agenerate("x", timeout=0.1)
 
 
 # --- nothing is left behind ---

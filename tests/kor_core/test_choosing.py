@@ -21,6 +21,7 @@ from kor_core.errors import (
     NotEligibleError,
     PluginError,
     ProviderError,
+    ProviderNotFoundError,
     RateLimitError,
     RegistrationError,
 )
@@ -193,6 +194,14 @@ def test_explaining_a_table_whose_only_provider_is_unknown():
 
     assert () == explained.candidates
     assert explained.why.startswith("None of 1 qualifies: No provider 'nowhere'.")
+
+
+def test_explaining_a_bare_name_says_how_a_reference_is_written():
+    with (
+        create_kernel({"llm": {"purposes": {"coding": {"model": "gpt-4o"}}}}) as kernel,
+        pytest.raises(ProviderNotFoundError, match="A reference is written 'provider:model'"),
+    ):
+        kernel.model_selector.explain("coding")
 
 
 def test_explain_builds_nothing_and_calls_nothing(monkeypatch):

@@ -140,17 +140,12 @@ class Request:
         if self._reservation is None:
             return
         if outcome is None:
-            usage = getattr(self._result, "usage", None)
-            total = None if usage is None else usage.total_tokens
-            await self._settle(tokens=total)
+            usage, cost = getattr(self._result, "usage", None), getattr(self._result, "cost", None)
+            tokens = None if usage is None else usage.total_tokens
         elif _is_refusal(outcome):
-            await self._settle(tokens=0)  # nothing was generated
-        # Otherwise nobody knows what it took, and the estimate stands.
-
-    async def _settle(self, *, tokens: int | None) -> None:
-        if self._reservation is None:
-            return
-        cost = Decimal() if tokens == 0 else getattr(self._result, "cost", None)
+            tokens, cost = 0, Decimal()
+        else:
+            return  # nobody knows what it took, and the estimate stands
         # The answer is there, or the error: counting it must not take its place.
         with suppress(StateUnavailableError):
             await self._reservation.settle(tokens=tokens, cost=cost)

@@ -63,8 +63,6 @@ class Needs:
 
     def with_request(self, capabilities: frozenset[str], tokens: int) -> "Needs":
         """Return these and what one request needs."""
-        if self is NOTHING:
-            return Needs(capabilities, tokens)
         return Needs(
             self.capabilities | capabilities,
             tokens,
