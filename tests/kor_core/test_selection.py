@@ -225,11 +225,11 @@ def test_what_is_unknown_or_just_enough_qualifies(known, needs):
 
 
 def test_an_error_without_words_of_its_own_is_told_all_the_same():
-    class Silent(NotEligibleError):
+    class SilentError(NotEligibleError):
         def __str__(self) -> str:
             return "Ask the operator."
 
-    error = Silent("")
+    error = SilentError("")
     error.args = ()
 
     assert "Ask the operator." == sole(standing(unusable=error), NOTHING).rejected[0].reason
