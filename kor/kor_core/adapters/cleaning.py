@@ -5,13 +5,13 @@ hold the request itself; trackers of errors send both away.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from traceback import extract_tb
 from typing import Any, Final
 
 from kor_core.adapters.complaint import plain, shortened
 from kor_core.adapters.shapes import is_sequence, is_table
-from kor_core.errors import KorError, Problem
+from kor_core.errors import KorError
+from kor_core.llm.hiding import hide
 from kor_core.redaction import redact
 
 __all__ = ["cleaned", "masked"]
@@ -60,21 +60,9 @@ def _place(error: Exception) -> str:
 
 def masked(error: KorError, secrets: Iterable[str]) -> KorError:
     """Mask the secrets in an error of ours, which keeps its shape, and drop its chain."""
-    error.args = tuple(_masked(item, secrets) for item in error.args)
-    for name, value in vars(error).copy().items():
-        vars(error)[name] = _masked(value, secrets)
+    hide(error, secrets)
     error.__cause__ = error.__context__ = None
     return error
-
-
-def _masked(value: Any, secrets: Iterable[str]) -> Any:
-    if isinstance(value, str):
-        return redact(value, secrets)
-    if isinstance(value, Problem):
-        return replace(value, message=redact(value.message, secrets))
-    if isinstance(value, tuple):
-        return tuple(_masked(item, secrets) for item in value)  # pyright: ignore[reportUnknownVariableType]  # of anything
-    return value
 
 
 def _scrubbed(value: object, secrets: Iterable[str], depth: int = 0) -> Any:

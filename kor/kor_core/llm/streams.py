@@ -14,6 +14,7 @@ from kor_core.errors import (
     LLMTimeoutError,
     StreamInterruptedError,
 )
+from kor_core.llm.hiding import proper
 from kor_core.llm.messages import ToolCall
 from kor_core.llm.response import Delta, LLMResponse, ToolCallPiece, Usage
 from kor_core.llm.runner import run
@@ -36,12 +37,16 @@ def arguments_of(tool: str, text: str) -> dict[str, Any]:
         found = None
     if not isinstance(found, dict):
         raise InvalidToolCallError(
-            f"The model called the tool '{tool}' with arguments that are no JSON object. "
-            "Ask again.",
+            f"The model called {_named(tool)} with arguments that are no JSON object. Ask again.",
             tool=tool,
             arguments=text,
         )
     return found  # pyright: ignore[reportUnknownVariableType]  # the keys of JSON objects are texts
+
+
+def _named(tool: str) -> str:
+    name = proper(tool)
+    return "a tool of no proper name" if name is None else f"the tool '{name}'"
 
 
 @dataclass(slots=True)

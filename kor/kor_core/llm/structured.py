@@ -9,8 +9,10 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
+from pydantic_core import ErrorDetails
 
 from kor_core.errors import InvalidAnswerError
+from kor_core.llm.hiding import proper
 from kor_core.llm.messages import Message, assistant, user
 from kor_core.llm.response import LLMResponse
 
@@ -93,12 +95,25 @@ def _unfenced(text: str) -> str:
     return found[1] if found else text
 
 
+_MOST_TOLD: Final = 10
+_LONGEST_TOLD: Final = 500  # characters
+
+
 def _told(error: ValidationError) -> str:
     found = error.errors(include_url=False, include_input=False, include_context=False)
-    return "; ".join(
-        f"{'.'.join(map(str, each['loc']))}: {each['msg']}" if each["loc"] else each["msg"]
-        for each in found
-    )
+    told = [_line_of(each) for each in found[:_MOST_TOLD]]
+    more = [f"{len(found) - _MOST_TOLD} more"] if len(found) > _MOST_TOLD else []
+    return "; ".join([*told, *more])
+
+
+def _line_of(problem: ErrorDetails) -> str:
+    """Return a problem on one line; the names of fields may be the answer's own."""
+    place = ".".join(map(str, problem["loc"]))
+    words = " ".join(problem["msg"].split())
+    if len(words) > _LONGEST_TOLD or not words.isprintable():
+        words = problem["type"]  # not cut off, for half of a key is found by no mask
+    shown = "(of no proper name)" if proper(place) is None else place
+    return f"{shown}: {words}" if place else words
 
 
 async def with_one_repair(

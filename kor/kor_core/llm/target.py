@@ -10,6 +10,7 @@ from kor_core.errors import KorError, LLMError, LLMTimeoutError, ProviderError
 from kor_core.llm import emulation
 from kor_core.llm.base import BaseLLMModel
 from kor_core.llm.generation import GenerationSettings
+from kor_core.llm.hiding import hide
 from kor_core.llm.pipeline import Policies
 from kor_core.llm.policies.bounds import Planned
 from kor_core.llm.policies.circuit import CircuitKey
@@ -166,6 +167,7 @@ class Target(NamedTuple):
         try:
             yield
         except LLMError as error:
+            self._hide_secrets(error, settings)
             self._sign(error)
             raise
         except KorError:
@@ -178,6 +180,13 @@ class Target(NamedTuple):
             # A custom provider may raise anything; callers are promised typed errors.
             words = redact(f"{type(error).__name__}: {error}", self._secrets(settings))
             raise ProviderError(words, provider=provider, model=model) from error
+
+    def _hide_secrets(self, error: LLMError, settings: GenerationSettings) -> None:
+        """Mask what an answer repeated; some errors are made where no key is known."""
+        secrets = self._secrets(settings)
+        hide(error, secrets)
+        if isinstance(error.__cause__, KorError):
+            hide(error.__cause__, secrets)
 
     def _secrets(self, settings: GenerationSettings) -> frozenset[str]:
         return spellings_of(self.config) | spellings_of(Config(settings.extra))
