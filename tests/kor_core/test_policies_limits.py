@@ -1,6 +1,7 @@
 """Limits and budgets count what is sent, refuse what does not fit, and say until when."""
 
 import asyncio
+import json
 import pickle
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -17,10 +18,10 @@ from kor_core.errors import BadRequestError, BudgetExceededError, LLMError, Rate
 from kor_core.llm.policies.bounds import Planned, dollars, nanodollars
 from kor_core.llm.policies.estimates import estimated_tokens
 from kor_core.llm.policies.limits import Meter
-from kor_core.llm.policies.state import Charge, Full
+from kor_core.llm.policies.state import MOST, Charge, Full
 from kor_core.llm.policies.windows import window_at
 from kor_core.settings import settings_from
-from kor_core.testing import Upstream
+from kor_core.testing import Upstream, faults
 
 SHORT = hypothesis_settings(max_examples=40, stateful_step_count=25, deadline=None)
 NOON = datetime(2026, 2, 28, 12, 0, 0, tzinfo=UTC).timestamp()
@@ -179,6 +180,25 @@ async def test_rates_count_by_the_account_whose_key_is_used(clock):
     await refusal(meter, planned(tenant="globex", account="globex"))
 
 
+async def test_what_a_tenants_own_account_takes_is_in_pots_of_its_own(clock):
+    """The operator does not pay for it, and its tenant's own server says how much it was."""
+    meter = budgets(
+        clock,
+        all={"amount": 1, "per": "day"},
+        tenants={"amount": 1, "per": "day", "each": "tenant"},
+    )
+    own = planned(tenant="mallory", account="mallory")
+    reserved = await meter.reserve(own)
+    await reserved.settle(tokens=10**9, cost=Decimal(5000))
+
+    assert ["account=mallory", "tenant=mallory/account=mallory"] == [
+        use.pot for use in await meter.uses(own)
+    ]
+    assert [0, 0] == await used(meter, planned(tenant="mallory"))
+    await meter.reserve(planned(tenant="acme"))
+    assert "for account=mallory has US$ 0 left" in str(await refusal(meter, own))
+
+
 # --- budgets ---
 
 
@@ -333,6 +353,59 @@ async def test_what_is_unknown_stays_as_estimated(clock):
     await (await meter.reserve(planned(500, "0.5"))).settle(tokens=None, cost=None)
 
     assert [500, 500_000_000] == await used(meter, planned())
+
+
+@pytest.mark.parametrize("cost", ["NaN", "Infinity", "-1", "1E+999999"])
+@pytest.mark.parametrize(
+    "tokens", [10**400, -(10**9), 5.5, True], ids=["huge", "negative", "broken", "flag"]
+)
+async def test_what_makes_no_sense_is_unknown_and_stays_as_estimated(clock, tokens, cost):
+    """Neither does a lie give anything back, nor does it reach the next minute's arithmetic."""
+    meter = meter_of(
+        clock,
+        providers={"openai": {"tokens_per_minute": 100}},
+        budgets={"team": {"amount": 1, "per": "day"}},
+    )
+    reserved = await meter.reserve(planned(80, "0.4"))
+    await reserved.settle(tokens=tokens, cost=Decimal(cost))
+
+    assert [80, 400_000_000] == await used(meter, planned())
+    clock.now += 60
+    assert RateLimitError is type(await refusal(meter, planned(80)))
+
+
+async def test_a_cost_may_be_any_number(clock):
+    meter = budgets(clock, team={"amount": 1, "per": "day"})
+    reserved = await meter.reserve(planned())
+    await reserved.settle(tokens=1, cost=0.25)
+
+    assert [250_000_000] == await used(meter, planned())
+
+
+async def test_nothing_is_set_aside_for_less_than_nothing(clock):
+    meter = meter_of(
+        clock,
+        providers={"openai": {"tokens_per_minute": 100}},
+        budgets={"team": {"amount": 1, "per": "day"}},
+    )
+    await meter.reserve(planned(-(10**9), "-1000"))
+
+    assert [0, 0] == await used(meter, planned())
+
+
+async def test_what_would_take_more_than_can_be_counted_is_refused(clock):
+    error = await refusal(rates(clock, tokens_per_minute=100), planned(10**5000))
+
+    assert (False, "llm.providers.openai.tokens_per_minute") == (error.retryable, error.limit)
+
+
+async def test_a_count_stays_between_nothing_and_the_most_that_is_exact(clock):
+    """Over it, Redis would count wrongly and then not at all; below 0, a limit would be higher."""
+    state = MemoryState(clock)
+    for amount in (MOST, MOST, 10**400):
+        await state.take([Charge("high", amount, None, 60), Charge("low", -amount, None, 60)])
+
+    assert [MOST, 0] == await state.counts(["high", "low"])
 
 
 async def test_a_refund_gives_back_the_request_too_and_counts_once(clock):
@@ -495,6 +568,27 @@ def test_each_tenant_has_a_pot_of_its_own():
                 assert "answered" == outcome(kernel)
 
     assert "for tenant=acme has US$ 0.105 left" in said
+
+
+def test_what_a_tenants_own_endpoint_says_spends_nothing_of_the_operators():
+    with Upstream() as upstream, Upstream() as own:
+        usage = {"prompt_tokens": 10**9, "completion_tokens": 10**9}
+        own.play(faults.Body(json.dumps(answer(usage=usage))))
+        settings = served(upstream, budgets={"all": {"amount": 1, "per": "month"}})
+        overlay = {"providers": {"openai": {"api_key": "sk-m", "base_url": own.openai_url}}}
+        overlays = {"mallory": {"llm": overlay}, "acme": {}}
+        app = create_container(settings)
+        with app, TenantKernels(app, overlays) as tenants:
+            with tenants.use("mallory") as kernel:
+                assert "answered" == outcome(kernel)
+                assert "for account=mallory has US$ 0 left" in outcome(kernel)
+            with tenants.use("acme") as kernel:
+                assert "answered" == outcome(kernel)
+
+
+def answer(**facts):
+    message = {"role": "assistant", "content": "Hi"}
+    return {"choices": [{"index": 0, "finish_reason": "stop", "message": message}], **facts}
 
 
 def outcome(kernel):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Final
 
-from kor_core.llm.policies.state import Charge, Full, counted
+from kor_core.llm.policies.state import Charge, Full, added, counted
 
 __all__ = ["MemoryState"]
 
@@ -62,10 +62,9 @@ class MemoryState:
         counts, ends = self._counts, self._ends
         for charge in charges:
             key = charge.key
-            if key in counts:
-                counts[key] += charge.amount
-            else:
-                counts[key], ends[key] = charge.amount, now + charge.lasts
+            if key not in counts:
+                ends[key] = now + charge.lasts
+            counts[key] = added(counts.get(key, 0), charge.amount)
 
     def _sweep(self, now: float) -> None:
         for key in [key for key, end in self._ends.items() if end <= now]:

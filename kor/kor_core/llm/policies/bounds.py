@@ -7,6 +7,7 @@ from math import ceil
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
+from kor_core.llm.policies.state import added
 from kor_core.llm.policies.windows import Period
 from kor_core.settings import Settings
 from kor_core.settings.budgets import BudgetSettings
@@ -31,7 +32,7 @@ class Planned:
         tenant: whose call it is; None for the application's own.
         purpose: what it is for; None where the model was asked for by reference.
         account: whose key is used: the tenant's id where it brought its own, None for the
-            operator's. Rates are counted by account.
+            operator's. What it takes is counted in pots of its account.
     """
 
     provider: str
@@ -48,9 +49,9 @@ class Planned:
         return f"{self.provider}:{self.model}"
 
     def amounts(self) -> dict[Unit, int | None]:
-        """Return how much it takes of each unit; None where that is unknown."""
-        money = None if self.cost is None else nanodollars(self.cost)
-        return {"requests": 1, "tokens": self.tokens, "money": money}
+        """Return how much it takes of each unit, never below 0; None where that is unknown."""
+        money = None if self.cost is None else added(0, nanodollars(self.cost))
+        return {"requests": 1, "tokens": added(0, self.tokens), "money": money}
 
     def goes_by(self, name: str) -> bool:
         """Say whether the model is meant by a name, or by a reference."""
@@ -169,9 +170,20 @@ def _budget(settings: Settings, name: str, budget: BudgetSettings, call: Planned
         unit="money",
         amount=nanodollars(budget.amount),
         period=budget.per,
-        pot=_pot("", budget.each, whose.get(budget.each)) if budget.each else "",
+        pot="/".join(_pots(budget, whose.get(budget.each), call.account)),
         free=budget.unpriced == "allow",
     )
+
+
+def _pots(budget: BudgetSettings, whose: Any, account: str | None) -> Iterator[str]:
+    """Yield the parts of a pot's name: whose it is, and who pays, where the operator does not.
+
+    What a tenant's own endpoint says that a call took must not spend what others share.
+    """
+    if budget.each:
+        yield _pot("", budget.each, whose)
+    if account is not None:
+        yield _pot("", "account", account)
 
 
 def _pot(whose: str, kind: str, name: str | None) -> str:

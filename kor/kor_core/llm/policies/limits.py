@@ -12,13 +12,13 @@ from copy import copy
 from decimal import Decimal
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeGuard
 
 from kor_core.errors import LLMError
 from kor_core.llm.policies.bounds import Planned, bounds_of, nanodollars
 from kor_core.llm.policies.counters import Counter
 from kor_core.llm.policies.refusals import full_error, unpriced_error
-from kor_core.llm.policies.state import Charge, StateBackend, counted
+from kor_core.llm.policies.state import MOST, Charge, StateBackend, counted
 from kor_core.settings import Settings
 
 __all__ = ["Meter", "Reservation", "Use"]
@@ -72,11 +72,13 @@ class Reservation:
             tokens: of request and answer together; None where the provider does not say, and
                 the estimate stays. 0 where it refused the request.
             cost: in US dollars; None where it is unknown, likewise.
+
+        Numbers that make no sense (below 0, without end, more than can be counted) are unknown.
         """
         if not self._parts:
             return
-        taken = {"tokens": tokens, "money": None if cost is None else nanodollars(cost)}
-        await self._add({unit: amount for unit, amount in taken.items() if amount is not None})
+        taken = {"tokens": tokens, "money": _money(cost)}
+        await self._add({unit: amount for unit, amount in taken.items() if _is_count(amount)})
 
     async def refund(self) -> None:
         """Give everything back: the request was never sent."""
@@ -95,6 +97,15 @@ class Reservation:
     def __repr__(self) -> str:
         parts = ", ".join(f"{charge.amount} {unit}" for unit, charge in self._parts)
         return f"<Reservation {parts or 'of nothing'}>"
+
+
+def _money(cost: Decimal | None) -> int | None:
+    exact = Decimal("NaN" if cost is None else cost)  # a custom model may say it in floats
+    return nanodollars(exact) if exact.is_finite() and abs(exact) <= MOST else None
+
+
+def _is_count(amount: int | None) -> TypeGuard[int]:
+    return type(amount) is int and 0 <= amount <= MOST
 
 
 _NOTHING: Final[Mapping[str, int]] = MappingProxyType({"requests": 0, "tokens": 0, "money": 0})

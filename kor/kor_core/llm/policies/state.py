@@ -7,10 +7,14 @@ window begins with a key that nobody has counted in.
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
-__all__ = ["WHOLE", "Charge", "Full", "StateBackend", "counted"]
+__all__ = ["MOST", "WHOLE", "Charge", "Full", "StateBackend", "added", "counted"]
 
 WHOLE: Final = 1_000_000
 """The share that is all, in :attr:`Charge.share`."""
+
+MOST: Final = 2**53 - 1
+"""The most that a count reaches: up to it the floats of Redis' scripts are exact, and it is over
+every limit that can be set."""
 
 
 class Charge(NamedTuple):
@@ -54,6 +58,15 @@ def counted(used: int, before: int, share: int) -> int:
     35
     """
     return used + before * share // WHOLE
+
+
+def added(count: int, amount: int) -> int:
+    """Return a count once an amount is added: never below 0, never above :data:`MOST`.
+
+    >>> added(10, 5), added(10, -15), added(10, 2**60) == MOST
+    (15, 0, True)
+    """
+    return min(max(count + amount, 0), MOST)
 
 
 class StateBackend(Protocol):
