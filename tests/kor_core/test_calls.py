@@ -5,6 +5,7 @@ import gc
 import logging
 import time
 from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -950,6 +951,22 @@ async def test_an_answer_that_is_kept_is_given_while_the_circuit_is_open():
     assert "kept" == await made.model.agenerate("x")
     with pytest.raises(CircuitOpenError):
         await made.model.agenerate("y")
+
+
+async def test_tenants_share_the_room_for_answers_by_who_asks_the_least():
+    cache = ResponseCache[Any](3)
+    made = bench(scripted(*map(str, range(9))), policies={"cache": cache})
+    model = made.model
+    acme, mallory = (
+        ModelHandle(*model._targets, serving=replace(model._serving, tenant=tenant))
+        for tenant in ("acme", "mallory")
+    )
+
+    assert "0" == await acme.agenerate("x")
+    for number in range(1, 9):
+        await mallory.agenerate(f"{number}")
+
+    assert "0" == await acme.agenerate("x")
 
 
 async def test_failures_are_kept_from_nobody():

@@ -432,6 +432,19 @@ def test_no_number_of_failing_tenants_fills_the_memory(clock: Clock):
     assert keys(1000)[-1] in breakers.snapshot()
 
 
+def test_a_tenant_that_fails_everywhere_makes_nobody_forget(clock: Clock):
+    breakers = Breakers(most=100, clock=clock)
+    acmes = [CircuitKey("acme", "openai", str(number)) for number in range(20)]
+    for key in acmes:
+        admitted(breakers, key).failed(REFUSED)
+
+    for number in range(1000):
+        admitted(breakers, CircuitKey("mallory", "openai", str(number))).failed(REFUSED)
+
+    assert set(acmes) <= breakers.snapshot().keys()
+    assert CircuitKey("mallory", "openai", "999") in breakers.snapshot()
+
+
 def test_a_state_is_found_without_looking_through_all(breakers: Breakers):
     """It is asked for at each call, and thousands of tenants may fail."""
     for key in keys(100):

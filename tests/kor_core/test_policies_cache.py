@@ -145,6 +145,64 @@ def test_the_answer_unused_for_longest_goes():
     assert ["a", None, "c"] == [cache.get(key) for key in "abc"]
 
 
+def test_a_tenant_that_asks_the_most_drives_out_nobody_elses_answers():
+    cache = ResponseCache[str](most=4)
+    cache.put("of acme", "kept", "acme")
+
+    for number in range(50):
+        cache.put(f"{number}", "answer", "mallory")
+    cache.put("of globex", "kept too", "globex")
+
+    assert 4 == len(cache)
+    assert "kept" == cache.get("of acme", "acme")
+    assert "kept too" == cache.get("of globex", "globex")
+    assert [None, "answer", "answer"] == [cache.get(f"{each}", "mallory") for each in (47, 48, 49)]
+
+
+def test_the_answer_of_the_tenant_that_came_first_goes_where_all_have_one():
+    cache = ResponseCache[str](most=2)
+    for tenant in ("a", "b", "c"):
+        cache.put(tenant, "answer", tenant)
+
+    assert [None, "answer", "answer"] == [cache.get(each, each) for each in ("a", "b", "c")]
+    assert 2 == len(cache)
+
+
+def nested(depth: int) -> Answer:
+    arguments: dict[str, Any] = {}
+    for _ in range(depth):
+        arguments = {"x": arguments}
+    return Answer("deep", arguments)
+
+
+@pytest.mark.parametrize("coalesce", [False, True])
+async def test_an_answer_too_deep_to_be_copied_is_given_and_not_kept(coalesce):
+    cache = ResponseCache[Answer](coalesce=coalesce)
+
+    async def call() -> Answer:
+        return nested(100_000)
+
+    answer = await cache.through("k", call)
+
+    assert "deep" == answer.text
+    assert 0 == len(cache)
+
+
+def test_an_answer_too_deep_to_be_given_out_just_now_is_none():
+    """There may be less room on the stack than there was when it was kept."""
+
+    def copied(answer: str) -> str:
+        if len(cache):
+            raise RecursionError
+        return answer
+
+    cache = ResponseCache[str](copied=copied)
+    cache.put("k", "answer")
+
+    assert cache.get("k") is None
+    assert 1 == len(cache)
+
+
 def test_cleared_it_holds_nothing():
     cache = ResponseCache[str]()
     cache.put("k", "answer")
@@ -388,7 +446,7 @@ async def test_who_looked_before_the_answer_was_kept_does_not_ask_again(
     upstream.gate.set()
     together.put("k", Answer("kept meanwhile"))
 
-    assert Answer("kept meanwhile") == await together._together("k", upstream)
+    assert Answer("kept meanwhile") == await together._together("k", upstream, None)
     assert 0 == upstream.calls
 
 
@@ -452,7 +510,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @invariant()
     def it_is_bounded(self):
-        assert list(self.model) == list(self.cache._answers)
+        assert list(self.model) == list(self.cache._answers.get(None, ()))
         assert 3 >= len(self.cache)
 
 

@@ -93,6 +93,18 @@ def test_an_unknown_purpose_may_be_served_by_the_default(llm):
     assert "plain" == selector.get_model("codng").model_name
 
 
+def test_purposes_made_of_what_users_write_are_not_remembered(llm):
+    selector = selector_of({**llm, "unknown_purpose": "default"})
+
+    found = {selector.get_model(f"of a user: {number}") for number in range(3000)}
+    needy = {selector.get_model(f"of a user: {number}", needs=["chat"]) for number in range(9)}
+
+    assert {selector.get_model()} == found
+    assert 1 == len(needy)
+    assert {"default", ("default", frozenset({"chat"}))} == selector._handles.recent.keys()
+    assert selector._handles._older is None
+
+
 def test_an_override_with_an_unknown_provider_is_an_error(llm):
     with pytest.raises(ProviderNotFoundError, match="'eco'"):
         selector_of(llm).get_model(override="eco:x")

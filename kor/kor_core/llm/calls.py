@@ -75,7 +75,7 @@ class Call:
         cache = self.policies.cache
         if cache is None or key is None:
             return await self._answer(ask)
-        answer: T = await cache.through(key, lambda: self._answer(ask))
+        answer: T = await cache.through(key, lambda: self._answer(ask), self._plan.tenant)
         return answer
 
     def _recorded(self, answer: T) -> T:

@@ -171,11 +171,12 @@ class ModelSelector:
     def _lasting(self, purpose: str, override: str | None, needs: frozenset[str]) -> ModelHandle:
         if override is not None:
             return self._registry.get_model(override, needs=needs)
-        key = (purpose, needs) if needs else purpose
-        return self._handles.get(key, lambda: self._made(purpose, needs))
-
-    def _made(self, purpose: str, needs: frozenset[str]) -> ModelHandle:
+        # By what serves it: texts of users may be purposes, and all of them the default's.
         name, table = self._table(purpose)
+        key = (name, needs) if needs else name
+        return self._handles.get(key, lambda: self._made(name, table, needs))
+
+    def _made(self, name: str, table: ModelSettings, needs: frozenset[str]) -> ModelHandle:
         if name == DEFAULT and not needs:
             return self._registry.get_model()
         return self._registry.for_table(name, table, needs)

@@ -6,9 +6,11 @@ costs a look into a dict.
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
-from itertools import count, islice
+from heapq import heapify, heapreplace
+from itertools import count
 from threading import Lock
 from types import TracebackType
 from typing import Final, Self
@@ -35,7 +37,8 @@ class Breakers:
         window: seconds.
         open_for: seconds that a circuit stays open, unless the provider names a time.
         longest: seconds; a provider that names a longer time is not believed.
-        most: circuits that are kept; beyond, the oldest quarter is forgotten.
+        most: circuits that are kept; beyond, a quarter is forgotten: the oldest
+            of the tenants that have the most.
         clock: seconds, never going back.
 
     >>> from contextlib import suppress
@@ -159,7 +162,7 @@ class Breakers:
             del self._circuits[key]
         if len(self._circuits) >= self._most:
             # Many at a time, so that not every new one has to look through all.
-            for key in list(islice(self._circuits, max(1, self._most // 4))):
+            for key in _oldest_of_the_largest(self._circuits, max(1, self._most // 4)):
                 del self._circuits[key]
         self._sweep_at = min(max(_FEW, 2 * len(self._circuits)), self._most)
 
@@ -194,6 +197,22 @@ class Breakers:
             return {
                 key: circuit.state(now, self._window) for key, circuit in self._circuits.items()
             }
+
+
+def _oldest_of_the_largest(keys: Iterable[CircuitKey], number: int) -> Iterator[CircuitKey]:
+    """Yield so many keys, each time the oldest of the tenant that has the most left.
+
+    A tenant that fails with thousands of models makes nobody forget what failed at others.
+    """
+    by_tenant: dict[str | None, deque[CircuitKey]] = {}
+    for key in keys:
+        by_tenant.setdefault(key.tenant, deque()).append(key)
+    heap = [(-len(queue), turn, queue) for turn, queue in enumerate(by_tenant.values())]
+    heapify(heap)
+    for _ in range(number):
+        size, turn, queue = heap[0]
+        yield queue.popleft()
+        heapreplace(heap, (size + 1, turn, queue))
 
 
 class Guard:

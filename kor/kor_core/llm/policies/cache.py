@@ -86,7 +86,8 @@ class ResponseCache(Generic[T]):
     """The latest answers by :func:`request_key`.
 
     Args:
-        most: answers that are kept; beyond, the one unused for longest goes.
+        most: answers that are kept; beyond, one of the tenant with the most goes, of these the
+            one unused for longest.
         ttl: seconds that an answer is kept.
         coalesce: whether identical requests at the same time make one call.
         copied: makes the copy that is kept and each that is given out, so that a caller who
@@ -114,79 +115,116 @@ class ResponseCache(Generic[T]):
         self._copied = copied
         self._clock = clock
         self._lock = Lock()
-        self._answers: OrderedDict[str, tuple[T, float]] = OrderedDict()
+        self._count = 0
+        self._answers: dict[str | None, OrderedDict[str, tuple[T, float]]] = {}
         # Weak: a flight is there for as long as somebody is aboard.
         self._flights: WeakValueDictionary[str, _Flight[T]] = WeakValueDictionary()
 
     def __len__(self) -> int:
-        return len(self._answers)
+        return self._count
 
-    def get(self, key: str) -> T | None:
-        """Return a copy of the answer, or None where there is none, or none any more."""
+    def get(self, key: str, tenant: str | None = None) -> T | None:
+        """Return a copy of the answer, or None where there is none, or none any more.
+
+        Args:
+            key: of the request.
+            tenant: who asks; None for the application.
+        """
         with self._lock:
-            found = self._found(key)
-        return None if found is None else self._copied(found)
+            found = self._found(key, tenant)
+        return None if found is None else self._copy(found)
 
-    def put(self, key: str, answer: T) -> None:
-        """Keep a copy of an answer."""
-        self._copy_kept(key, answer)
+    def put(self, key: str, answer: T, tenant: str | None = None) -> None:
+        """Keep a copy of an answer.
+
+        Args:
+            key: of the request.
+            answer: what is kept, unless it cannot be copied.
+            tenant: who was answered; None for the application.
+        """
+        self._copy_kept(key, answer, tenant)
 
     def clear(self) -> None:
         """Forget every answer."""
         with self._lock:
             self._answers.clear()
+            self._count = 0
 
-    async def through(self, key: str | None, call: Callable[[], Awaitable[T]]) -> T:
+    async def through(
+        self, key: str | None, call: Callable[[], Awaitable[T]], tenant: str | None = None
+    ) -> T:
         """Return the answer that is kept, or make the call and keep what it returns.
 
         Args:
             key: of the request; with None the call is always made and nothing is kept.
             call: makes it. What it raises is raised, and kept from nobody: where identical
                 requests wait for this one, the next of them makes the call.
+            tenant: who asks; None for the application.
         """
         if key is None:
             return await call()
-        found = self.get(key)
+        found = self.get(key, tenant)
         if found is not None:
             return found
         if self._coalesce:
-            return await self._together(key, call)
+            return await self._together(key, call, tenant)
         answer = await call()
-        self.put(key, answer)
+        self.put(key, answer, tenant)
         return answer
 
-    def _found(self, key: str) -> T | None:
-        answer, expires = self._answers.get(key, (None, 0.0))
-        if answer is None:
+    def _found(self, key: str, tenant: str | None) -> T | None:
+        answers = self._answers.get(tenant)
+        if answers is None or key not in answers:
             return None
+        answer, expires = answers[key]
         if self._clock() >= expires:
-            del self._answers[key]
+            self._drop(tenant, key)
             return None
-        self._answers.move_to_end(key)
+        answers.move_to_end(key)
         return answer
 
-    def _copy_kept(self, key: str, answer: T) -> T | None:
+    def _copy(self, answer: T) -> T | None:
+        """Return a copy; None of what cannot be copied, or is nested too deeply for it."""
         try:
-            kept = self._copied(answer)
-        except TypeError:  # it holds what cannot be copied, and so cannot be given out again
+            return self._copied(answer)
+        except (TypeError, RecursionError):
             return None
-        with self._lock:
-            self._answers[key] = (kept, self._clock() + self._ttl)
-            self._answers.move_to_end(key)
-            if len(self._answers) > self._most:
-                self._answers.popitem(last=False)
+
+    def _copy_kept(self, key: str, answer: T, tenant: str | None) -> T | None:
+        kept = self._copy(answer)
+        if kept is not None:
+            with self._lock:
+                self._keep(key, kept, tenant)
         return kept
 
-    async def _together(self, key: str, call: Callable[[], Awaitable[T]]) -> T:
+    def _keep(self, key: str, kept: T, tenant: str | None) -> None:
+        answers = self._answers.setdefault(tenant, OrderedDict())
+        self._count += key not in answers
+        answers[key] = (kept, self._clock() + self._ttl)
+        answers.move_to_end(key)
+        if self._count > self._most:
+            # Whoever asks the most makes room: nobody can drive out what others were answered.
+            largest = max(self._answers, key=lambda each: len(self._answers[each]))
+            self._drop(largest, next(iter(self._answers[largest])))
+
+    def _drop(self, tenant: str | None, key: str) -> None:
+        answers = self._answers[tenant]
+        del answers[key]
+        self._count -= 1
+        if not answers:
+            del self._answers[tenant]
+
+    async def _together(self, key: str, call: Callable[[], Awaitable[T]], tenant: str | None) -> T:
         flight = self._flight(key)
         await flight.board()
         try:
             # An earlier flight may have landed after this caller looked.
-            landed = self.get(key) if flight.answer is None else self._copied(flight.answer)
+            kept = flight.answer
+            landed = self.get(key, tenant) if kept is None else self._copy(kept)
             if landed is not None:
                 return landed
             answer = await call()
-            flight.answer = self._copy_kept(key, answer)
+            flight.answer = self._copy_kept(key, answer, tenant)
         except Exception:
             flight.failed()
             raise
