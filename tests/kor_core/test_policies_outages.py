@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import pickle
+from contextlib import suppress
 
 import pytest
 
 from kor_core.adapters.state_memory import MemoryState
 from kor_core.errors import StateUnavailableError
-from kor_core.llm.policies.outages import Enduring, StateFailure
+from kor_core.llm.policies.outages import Enduring, StateFailure, StateRefusal
 from kor_core.llm.policies.state import Charge, Full
 
 WANTED = Charge("key", 1, limit=9, lasts=60)
@@ -23,12 +24,16 @@ class Place(MemoryState):
     asked = 0
     prepared = 0
     closed = ()
+    refusing: str | None = None
+    fails_at: int | None = None
 
     async def prepare(self):
         self.prepared += 1
 
     async def take(self, charges):
         await self.trouble()
+        if self.refusing in [charge.key for charge in charges]:
+            raise StateRefusal("ResponseError: WRONGTYPE.")
         return await super().take(charges)
 
     async def counts(self, keys):
@@ -37,7 +42,7 @@ class Place(MemoryState):
 
     async def trouble(self):
         self.asked += 1
-        if self.failing:
+        if self.failing or self.asked == self.fails_at:
             raise StateFailure("ConnectionError: refused")
         if self.hanging:
             await asyncio.Event().wait()
@@ -223,6 +228,52 @@ async def test_debts_that_cannot_be_paid_stay_owed(opened, place, clock):
     await opened.take([WANTED])
 
     assert 9 == await count(place)
+
+
+async def test_a_debt_that_is_never_taken_is_said_and_holds_up_no_other(place, opened, caplog):
+    """Else every call after it would fail, until the debt's window is over."""
+    place.failing = True
+    await opened.take([SETTLED, SETTLED._replace(key="bad"), SETTLED._replace(key="third")])
+    place.failing, place.refusing, opened._ask_again = False, "bad", 0
+    await opened.take([WANTED])
+    asked = place.asked
+    await opened.take([WANTED])
+
+    assert [6, 0, 4] == await opened.counts(["key", "bad", "third"])
+    assert asked + 1 + 1 == place.asked
+    words = "charge of 4 to bad, which is forgotten: ResponseError: WRONGTYPE."
+    assert 1 == sum(words in each.message for each in caplog.records)
+
+
+async def test_an_outage_among_debts_that_are_not_taken_leaves_the_rest_owed(place, opened):
+    place.failing = True
+    await opened.take([SETTLED._replace(key="bad"), SETTLED, SETTLED._replace(key="third")])
+    place.failing, place.refusing, opened._ask_again = False, "bad", 0
+    place.fails_at = place.asked + 3  # all at once, the bad one, and then this
+    await opened.take([WANTED])
+    place.fails_at, opened._ask_again = None, 0
+    await opened.take([WANTED])
+
+    assert [6, 4] == await opened.counts(["key", "third"])
+
+
+@pytest.mark.parametrize("policy", ["open", "closed"])
+async def test_a_count_that_takes_no_charges_is_no_outage_for_others(place, clock, policy, caplog):
+    state = Enduring(place, on_failure=policy, timeout=5, clock=clock)
+    place.refusing = "bad"
+    for charge in (WANTED, SETTLED):
+        with suppress(StateUnavailableError):
+            await state.take([charge._replace(key="bad")])
+        assert await state.take([WANTED]) is None
+
+    assert 2 == await count(place)
+    assert not [each for each in caplog.records if "does not answer" in each.message]
+
+
+async def test_closed_a_call_that_cannot_be_counted_is_refused(place, closed):
+    place.refusing = "key"
+    with pytest.raises(StateUnavailableError, match="WRONGTYPE"):
+        await closed.take([WANTED])
 
 
 async def test_debts_of_windows_that_are_over_are_forgotten(opened, place, clock):

@@ -22,8 +22,8 @@ from kor_core.adapters.state_redis import RedisState, redis_state
 from kor_core.errors import BudgetExceededError, ConfigurationError, StateUnavailableError
 from kor_core.llm.policies.bounds import Planned
 from kor_core.llm.policies.limits import Meter
-from kor_core.llm.policies.outages import StateFailure
-from kor_core.llm.policies.state import WHOLE, Charge, Full
+from kor_core.llm.policies.outages import StateFailure, StateRefusal
+from kor_core.llm.policies.state import MOST, WHOLE, Charge, Full
 from kor_core.settings import StateSettings, settings_from
 from kor_core.testing import Upstream
 from kor_core.testing.waiting import await_until, wait_until
@@ -148,6 +148,45 @@ async def test_large_amounts_of_money_are_exact(state):
 
     assert Full(0, most - 1, 0) == await state.take([Charge("money", 2, most, 60)])
     assert await state.take([Charge("money", 1, most, 60)]) is None
+
+
+@needs_redis
+async def test_a_count_stays_where_redis_can_add_to_it(state):
+    """An answer that claims 10**22 tokens fills a count, and breaks none for all the others."""
+    for amount in (MOST, 10**22, 10**400):
+        await state.take([Charge("high", amount, None, 60), Charge("low", -amount, None, 60)])
+    await state.take([Charge("high", -1, None, 60), Charge("low", 1, 1, 60)])
+
+    assert [MOST - 1, 1] == await state.counts(["high", "low"])
+    assert Full(0, MOST - 1, 0) == await state.take([Charge("high", 1, 9, 60)])
+
+
+@needs_redis
+@pytest.mark.parametrize("command", [("set", "kor:bad", "text"), ("rpush", "kor:bad", "item")])
+async def test_what_is_no_count_is_a_refusal_that_changes_nothing(state, command):
+    await state.take([Charge("good", 1, None, 60)])
+    await (await state._here()).storage.bridge.storage.execute_command(*command)
+
+    with pytest.raises(StateRefusal, match=r"NOCOUNT kor:bad|WRONGTYPE"):
+        await state.take([Charge("good", 1, None, 60), Charge("bad", 1, None, 60)])
+    assert [1] == await state.counts(["good"])
+
+
+@needs_redis
+@pytest.mark.parametrize("policy", ["open", "closed"])
+async def test_a_claim_beyond_all_counts_turns_no_limit_off(server, policy):
+    limits = {"llm": {"budgets": {"team": {**BUDGET, "each": "tenant"}}}}
+    state = enduring(server, on_failure=policy)
+    meter = Meter(settings_from(limits), state)
+    liar = await meter.reserve(planned())
+    await liar.settle(tokens=10**22, cost=Decimal(10**12))
+    await state.take([Charge("somebody's", 10**22, None, 60)])
+
+    for _ in range(2):
+        await (await meter.reserve(planned("0.5"))).settle(tokens=1, cost=Decimal("0.49"))
+    with pytest.raises(BudgetExceededError):
+        await meter.reserve(planned("0.5"))
+    await state.aclose()
 
 
 @needs_redis

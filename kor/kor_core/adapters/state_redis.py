@@ -9,8 +9,8 @@ from urllib.parse import unquote, urlsplit
 from kor_core.adapters.loading import load
 from kor_core.adapters.loops import PerLoop
 from kor_core.errors import ConfigurationError, Problem
-from kor_core.llm.policies.outages import Enduring, StateFailure
-from kor_core.llm.policies.state import WHOLE, Charge, Full
+from kor_core.llm.policies.outages import Enduring, StateFailure, StateRefusal
+from kor_core.llm.policies.state import MOST, WHOLE, Charge, Full
 from kor_core.redaction import redact
 from kor_core.settings import StateSettings
 from kor_core.settings.values import masked_url
@@ -22,12 +22,21 @@ T = TypeVar("T")
 # A loop rarely has more calls at once that ask Redis; others wait, within the timeout.
 _MOST_CONNECTIONS: Final = 50
 
+# How an answer begins that says what a key holds: nothing that can be added to, at no time.
+_NO_COUNT: Final = "NOCOUNT"
+_NO_COUNTS: Final = (_NO_COUNT, "WRONGTYPE")
+
 # All or nothing over several counts, which no storage of `limits` does: each of its own
 # operations is about one. A script of Redis runs alone; its numbers are exact up to 2**53.
 # KEYS: for each charge its key and the one of the window before.
 # ARGV: for each charge its amount, limit (or ''), seconds to last, and share of the window before.
+# A script that fails is not undone: all that can is found before the first count is changed, and
+# `added` of kor_core.llm.policies.state keeps the sums where `incrby` takes them.
 _TAKE: Final = f"""
 local function count(key) return tonumber(redis.call('get', key) or 0) end
+for i = 1, #KEYS do
+  if not count(KEYS[i]) then return redis.error_reply('{_NO_COUNT} ' .. KEYS[i]) end
+end
 for i = 1, #KEYS / 2 do
   local key, amount, limit = KEYS[2 * i - 1], tonumber(ARGV[4 * i - 3]), tonumber(ARGV[4 * i - 2])
   if limit then
@@ -38,7 +47,9 @@ for i = 1, #KEYS / 2 do
 end
 for i = 1, #KEYS / 2 do
   local key = KEYS[2 * i - 1]
-  redis.call('incrby', key, ARGV[4 * i - 3])
+  local used = count(key)
+  local sum = math.min(math.max(used + tonumber(ARGV[4 * i - 3]), 0), {MOST})
+  redis.call('incrby', key, string.format('%.0f', sum - used))
   if redis.call('ttl', key) < 0 then redis.call('expire', key, ARGV[4 * i - 1]) end
 end
 return {{}}
@@ -130,7 +141,7 @@ class RedisState:
         except Exception as error:  # noqa: BLE001  # see above
             words = redact(f"{type(error).__name__}: {error}", self._secrets())
         # Raised out here: the other error's frames hold the password.
-        raise StateFailure(words)
+        raise (StateRefusal if any(mark in words for mark in _NO_COUNTS) else StateFailure)(words)
 
     def _secrets(self) -> list[str]:
         password = urlsplit(self._url).password or ""

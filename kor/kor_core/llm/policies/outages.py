@@ -15,7 +15,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 from kor_core.errors import StateUnavailableError
 from kor_core.llm.policies.state import Charge, Full, StateBackend
 
-__all__ = ["Enduring", "Remote", "StateFailure"]
+__all__ = ["Enduring", "Remote", "StateFailure", "StateRefusal"]
 
 # How often it is asked whether it is back, in seconds; by one call, the others go their way.
 _PAUSE: Final = 1.0
@@ -25,6 +25,10 @@ _log: Final = logging.getLogger("kor_core.state")
 
 class StateFailure(Exception):  # noqa: N818  # no error of a user's call: none escapes from here
     """The place cannot be reached or makes no sense; the message says why, without secrets."""
+
+
+class StateRefusal(StateFailure):
+    """The place is there, and cannot add these charges, now or later; none was added."""
 
 
 class Remote(StateBackend, Protocol):
@@ -84,7 +88,7 @@ class Enduring:
                 await self._pay()
                 full = await self._remote.take(charges)
         except (StateFailure, TimeoutError) as error:
-            why = self._said(error)
+            why, is_there = self._said(error), isinstance(error, StateRefusal)
         except asyncio.CancelledError:
             # The caller is leaving; what it used is used nevertheless.
             self._owe([charge for charge in charges if charge.limit is None])
@@ -93,7 +97,10 @@ class Enduring:
             self._note_answer()
             return full
         # Out here, so that no error carries the frames of the other, which hold an address.
-        self._note_failure(why)
+        if is_there:
+            self._note_answer()
+        else:
+            self._note_failure(why)
         self._do_without(charges, why)
         return None
 
@@ -198,9 +205,29 @@ class Enduring:
             owed, self._owed = _lasting(self._owed, self._clock()), {}
         try:
             await self._remote.take([debt.charge for debt in owed.values() if debt.charge.amount])
+        except StateRefusal:
+            await self._pay_one_by_one(owed)
         except BaseException:  # cancellation too: whether it was added is unknown, so it stays owed
             self._keep(owed.values())
             raise
+
+    async def _pay_one_by_one(self, owed: dict[str, _Owed]) -> None:
+        """Pay what is taken, and forget what never will be, so that it holds up no other."""
+        try:
+            while owed:
+                charge = next(iter(owed.values())).charge
+                await self._pay_or_forget(charge)
+                del owed[charge.key]
+        except BaseException:  # as above
+            self._keep(owed.values())
+            raise
+
+    async def _pay_or_forget(self, charge: Charge) -> None:
+        try:
+            await self._remote.take([charge])
+        except StateRefusal as error:
+            words = "%s does not take a charge of %d to %s, which is forgotten: %s."
+            _log.warning(words, self._remote, charge.amount, charge.key, self._said(error))
 
     def close(self) -> None:
         """Let go of connections, without waiting for it."""
