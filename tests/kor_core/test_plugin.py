@@ -188,6 +188,7 @@ def test_an_exception_inside_initialize_names_the_plugin_and_where_it_came_from(
         ("", "kor_test_wrong", "package.module:Name"),
         ("X = 3", "kor_test_wrong:X", "int is no plugin"),
         ("class X: pass", "kor_test_wrong:X", "X is no plugin"),
+        ("class X:\n    def __init__(self): 1/0", "kor_test_wrong:X", "ZeroDivisionError"),
     ],
 )
 def test_a_plugin_that_cannot_be_loaded_names_its_entry_point(installed, source, target, words):

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from traceback import TracebackException
 
 import pytest
 
@@ -582,3 +583,15 @@ def test_the_offline_notice_is_said_once_on_stderr(monkeypatch, capsys):
     said = capsys.readouterr()
     assert (notice.OFFLINE, "") == (said.err, said.out)
     assert "config.toml" in notice.OFFLINE
+
+
+PLANTED = {"api_key": "sk-planted-in-extra"}
+
+
+def test_a_key_given_with_needs_shows_in_no_frame():
+    with pytest.raises(ConfigurationError) as caught:
+        registry_of().get_model("echo:m", needs=["tools"], extra=PLANTED, seeed=1)
+    shown = "".join(TracebackException.from_exception(caught.value, capture_locals=True).format())
+
+    assert "in get_model" in shown
+    assert PLANTED["api_key"] not in shown

@@ -27,7 +27,7 @@ from kor_core.llm.notice import say_offline
 from kor_core.llm.pipeline import Policies
 from kor_core.llm.policies.strategies import Strategy, strategy_named
 from kor_core.llm.profile import ModelProfile, ProfileTable, configured, unknown_models
-from kor_core.llm.reference import Reference
+from kor_core.llm.reference import Reference, spelled
 from kor_core.llm.selection import Choice, Needs, Standing, choose
 from kor_core.redaction import Config
 from kor_core.scope import Layer
@@ -148,18 +148,14 @@ class LLMRegistry:
             MissingCredentialsError: the provider needs a key and has none.
             ConfigurationError: no default is configured, or a setting is unknown.
         """
-        if needs:
-            wanted = frozenset(needs)
-            return self._handles.get(
-                (reference, wanted, question(reference, settings)),
-                lambda: self._made(reference, settings, wanted),
-            )
-        if not settings:
+        if not needs and not settings:
             return self._handles.get(reference, lambda: self._made(reference, {}))
         # Config: what is set may hold a key, and a traceback may show this frame.
         settings = Config(settings)
+        wanted, asked = frozenset(needs), question(reference, settings)
         return self._handles.get(
-            question(reference, settings), lambda: self._made(reference, settings)
+            (asked, wanted) if wanted else asked,
+            lambda: self._made(reference, settings, wanted),
         )
 
     def _made(
@@ -310,12 +306,13 @@ class LLMRegistry:
         if isinstance(reference, str):
             reference = Reference.parse(reference, self.providers)
         provider, model = reference
-        said = self.get_provider(provider).profile(model)
-        own = configured(self._settings.llm.models, provider, model)
+        found = self.get_provider(provider)
+        said = found.profile(model)
+        own = configured(self._settings.llm.models, spelled(provider, found.names(model)))
         return said.overlaid(self._profiles(provider, model)).overlaid(own)
 
     def check(self) -> None:
-        """Refuse a configuration that misspells a provider, or asks for what is not done yet.
+        """Refuse a configuration that misspells a provider or a strategy.
 
         A name that resembles none may be registered later; it is refused when it is asked for.
 

@@ -125,10 +125,6 @@ class LLMResponse:
         """Return the same answer with an instance of the schema that was asked for."""
         return replace(self, parsed=parsed)
 
-    def with_attempts(self, attempts: tuple[Attempt, ...]) -> "LLMResponse":
-        """Return the same answer with the record of the call."""
-        return replace(self, attempts=attempts)
-
     def with_cost(self, cost: Decimal | None) -> "LLMResponse":
         """Return the same answer with what it cost, in US dollars."""
         return replace(self, cost=cost)
@@ -200,10 +196,6 @@ class Embeddings:
     model_id: str | None = None
     request_id: str | None = None
     attempts: tuple[Attempt, ...] = ()
-
-    def with_attempts(self, attempts: tuple[Attempt, ...]) -> "Embeddings":
-        """Return the same vectors with the record of the call."""
-        return replace(self, attempts=attempts)
 
     def with_cost(self, cost: Decimal | None) -> "Embeddings":
         """Return the same vectors with what they cost, in US dollars."""
