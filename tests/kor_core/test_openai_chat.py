@@ -11,7 +11,7 @@ from openai.types.chat.completion_create_params import CompletionCreateParams
 from pydantic import BaseModel, Field, TypeAdapter
 
 from kor_core import errors
-from kor_core.adapters.completion import count_in, usage_of
+from kor_core.adapters.completion import count_in, sum_in, usage_of
 from kor_core.adapters.network import Transport
 from kor_core.adapters.openai import OpenAIProvider
 from kor_core.adapters.schemas import strict_form, unwrapped, wire_schema
@@ -503,10 +503,16 @@ async def test_what_the_server_does_not_say_is_unknown(upstream: Upstream) -> No
     assert (None, None, None) == (response.usage, response.finish_reason, response.model_id)
 
 
-@pytest.mark.parametrize("number", [True, -1, 1.5, "4", None, {}])
+@pytest.mark.parametrize("number", [True, -1, 1.5, "4", None, {}, 10**9 + 1, 10**400])
 def test_what_is_no_count_counts_as_unknown(number: object) -> None:
     assert None is count_in({"n": number}, "n")
     assert None is usage_of({"prompt_tokens": number, "prompt_tokens_details": [number]})
+
+
+@pytest.mark.parametrize("number", [True, -1, 1.5, "4", 10**9])
+def test_a_sum_with_what_is_no_count_is_unknown(number: object) -> None:
+    """A part that makes no sense must not make the whole smaller than it was."""
+    assert (None, 4) == (sum_in({"a": 1, "b": number}, "a", "b"), sum_in({"a": 4}, "a", "b"))
 
 
 async def test_a_calls_timeout_goes_over_the_configured_one(upstream: Upstream) -> None:

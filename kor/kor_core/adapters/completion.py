@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from kor_core.adapters.attempt import SenselessAnswerError
 from kor_core.adapters.shapes import is_sequence, is_table
@@ -18,10 +18,15 @@ __all__ = [
     "parsed",
     "refuse_error",
     "response_of",
+    "sum_in",
     "text_in",
     "usage_of",
     "why_empty",
 ]
+
+
+# No answer takes more: a number above it is a server's mistake, or a lie.
+_MOST_TOKENS: Final = 1_000_000_000
 
 
 def parsed(content: bytes) -> Mapping[str, Any]:
@@ -148,7 +153,19 @@ def count_in(table: object, *names: str) -> int | None:
     found: Any = table
     for name in names:
         found = found.get(name) if is_table(found) else None
-    return found if isinstance(found, int) and type(found) is not bool and found >= 0 else None
+    return found if type(found) is int and 0 <= found <= _MOST_TOKENS else None
+
+
+def sum_in(table: object, *names: str) -> int | None:
+    """Return the sum of several numbers of tokens; None where none is given, or one is none.
+
+    >>> sum_in({"a": 2, "b": None}, "a", "b"), sum_in({"a": 2, "b": -1}, "a", "b"), sum_in({}, "a")
+    (2, None, None)
+    """
+    given = [name for name in names if is_table(table) and table.get(name) is not None]
+    counts = [count for name in given if (count := count_in(table, name)) is not None]
+    whole = sum(counts)
+    return whole if 0 < len(counts) == len(given) and whole <= _MOST_TOKENS else None
 
 
 def why_empty(finish: str, refusal: str) -> Exception:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from kor_core.adapters.attempt import SenselessAnswerError
-from kor_core.adapters.completion import count_in, refuse_error, text_in, why_empty
+from kor_core.adapters.completion import count_in, refuse_error, sum_in, text_in, why_empty
 from kor_core.adapters.shapes import is_sequence, is_table
 from kor_core.llm.messages import ToolCall
 from kor_core.llm.response import Delta, LLMResponse, ToolCallPiece, Usage
@@ -27,6 +27,8 @@ _FINISHES: Final = {
     "stop_sequence": "stop",
     "tool_use": "tool_calls",
 }
+
+_CACHES: Final = ("cache_read_input_tokens", "cache_creation_input_tokens")
 
 
 def response_of(answer: _Json) -> LLMResponse:
@@ -82,9 +84,8 @@ def _finish_of(table: object) -> str:
 def _usage_of(usage: object) -> Usage | None:
     """Return what a call took; Anthropic counts what its cache took part in on its own."""
     fresh = count_in(usage, "input_tokens")
-    cached = count_in(usage, "cache_read_input_tokens")
-    written = count_in(usage, "cache_creation_input_tokens")
-    whole = None if fresh is None else fresh + (cached or 0) + (written or 0)
+    cached = count_in(usage, _CACHES[0])
+    whole = None if fresh is None else sum_in(usage, "input_tokens", *_CACHES)
     found = Usage(whole, count_in(usage, "output_tokens"), cached)
     return None if found == Usage() else found
 

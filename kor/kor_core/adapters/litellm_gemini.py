@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from kor_core.adapters.attempt import SenselessAnswerError
-from kor_core.adapters.completion import count_in, refuse_error, text_in, why_empty
+from kor_core.adapters.completion import count_in, refuse_error, sum_in, text_in, why_empty
 from kor_core.adapters.shapes import is_sequence, is_table
 from kor_core.llm.messages import ToolCall
 from kor_core.llm.response import Delta, LLMResponse, ToolCallPiece, Usage
@@ -126,14 +126,11 @@ def _why_empty(finish: str) -> Exception:
 
 def _usage_of(usage: object) -> Usage | None:
     """Return what a call took; Gemini counts the thoughts beside the answer."""
-    written = count_in(usage, "candidatesTokenCount")
-    thoughts = count_in(usage, "thoughtsTokenCount")
-    known = written is not None or thoughts is not None
     found = Usage(
         count_in(usage, "promptTokenCount"),
-        (written or 0) + (thoughts or 0) if known else None,
+        sum_in(usage, "candidatesTokenCount", "thoughtsTokenCount"),
         count_in(usage, "cachedContentTokenCount"),
-        thoughts,
+        count_in(usage, "thoughtsTokenCount"),
     )
     return None if found == Usage() else found
 
