@@ -116,12 +116,11 @@ def create_container(
     """
     app: KorContainer = container()
     ours = _application_in(app, container.__name__)
-    handed_in = ours.handed_in()
+    handed_in = ours.handed_in()  # the first resolve of a container validates it
     handed_in.source = guarded("", source) if isinstance(source, Mapping) else source
     del source  # from here on no frame holds a key that shows
     handed_in.providers = _several(providers, "providers")
     handed_in.plugins = _several(plugins, "plugins")
-    app.validate()
     ours.kernel()
     return app
 

@@ -20,7 +20,9 @@ from kor_containers import (
     default_container,
     reload,
 )
+from kor_containers.policies import PolicyContainer
 from kor_containers.providers import Singleton
+from kor_containers.reloading import _LASTING
 from kor_core.errors import (
     CircuitOpenError,
     ConfigurationError,
@@ -485,3 +487,15 @@ def test_a_hundred_reloads_leave_nothing_behind(upstream):
         assert grown < 500_000  # the records of a hundred requests, and not a kernel each
         with pytest.raises(PurposeNotFoundError):
             app.kernel().model_selector.get_model("p98")
+
+
+# Renewed by a reload, since they hold nothing that a call would miss; or untouched by it, since
+# they depend on no setting (log, sink, latencies).
+RENEWED = {"log", "sink", "latencies", "meter", "retrier", "pipeline", "operator"}
+
+
+def test_of_every_policy_it_is_decided_whether_it_outlives_a_reload():
+    lasting = {path.removeprefix("policies.") for path in _LASTING if path.startswith("policies.")}
+
+    assert set(PolicyContainer.providers) == lasting | RENEWED
+    assert not lasting & RENEWED

@@ -339,3 +339,15 @@ def output_of(script: str) -> tuple[str, str]:
         [sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=60
     )
     return done.stdout, done.stderr
+
+
+async def test_connections_that_were_let_go_of_are_let_go_of_once(
+    transport: Transport, upstream: Upstream
+) -> None:
+    await model_of(upstream, transport).agenerate("Hello!")
+    session = await transport._wire.sessions.current()
+    session.abandon()
+    session.abandon()
+    await asyncio.sleep(0)
+
+    assert session.ended or session.client.closed

@@ -4,8 +4,10 @@ from decimal import Decimal
 
 import pytest
 
-from kor_core.errors import ProviderError
+from kor_core.errors import CapabilityNotSupportedError, ProviderError
 from kor_core.llm.base import BaseLLMModel
+from kor_core.llm.echo import EchoModel
+from kor_core.llm.generation import GenerationSettings
 from kor_core.llm.response import Attempt, Embeddings, Usage
 
 ONE = Attempt("m", "answered", 0.1)
@@ -87,3 +89,10 @@ async def test_a_vector_too_few_is_an_error_and_never_a_shift():
         await Short().aembed(["a", "b"])
 
     assert ("counting", "r") == (caught.value.model, caught.value.request_id)
+
+
+async def test_a_model_without_the_hook_makes_no_embeddings_when_it_is_asked_past_the_check():
+    with pytest.raises(CapabilityNotSupportedError) as caught:
+        await EchoModel("any", {})._embed(["text"], GenerationSettings())
+
+    assert "embeddings" == caught.value.capability
