@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import pytest
 
 from kor_core import errors
+from kor_core.adapters.exchange import Exchange
+from kor_core.adapters.httpx import _unpacked
 from kor_core.adapters.network import Transport
 from kor_core.adapters.openai import OpenAIProvider
 from kor_core.settings import NetworkSettings
@@ -100,3 +102,25 @@ def test_a_complaint_may_be_but_small_and_its_status_counts(
         answer_to(Packed(body, encoding, 401), upstream)
 
     assert 401 == caught.value.status
+
+
+class ByteByByte:
+    """An answer whose body comes one byte at a time; the first of a packed one unpack to nothing."""
+
+    status = 200
+
+    def __init__(self, body):
+        self._body = body
+
+    async def pieces(self):
+        for byte in self._body:
+            yield bytes([byte])
+
+
+async def test_a_packed_stream_is_unpacked_however_it_is_cut():
+    packed = gzip.compress(HELLO)
+    pieces = [piece async for piece in _unpacked(ByteByByte(packed), "gzip", Exchange())]
+
+    assert HELLO == b"".join(pieces)
+    assert len(pieces) < len(packed)
+    assert b"" not in pieces
