@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from kor_core import errors
-from kor_core.adapters.exchange import Exchange
+from kor_core.adapters.exchange import Exchange as Watched
 from kor_core.adapters.httpx import _unpacked
 from kor_core.adapters.network import Transport
 from kor_core.adapters.openai import OpenAIProvider
@@ -105,7 +105,7 @@ def test_a_complaint_may_be_but_small_and_its_status_counts(
 
 
 class ByteByByte:
-    """An answer whose body comes one byte at a time; the first of a packed one unpack to nothing."""
+    """An answer whose body comes one byte at a time, most of which unpack to nothing."""
 
     status = 200
 
@@ -119,7 +119,7 @@ class ByteByByte:
 
 async def test_a_packed_stream_is_unpacked_however_it_is_cut():
     packed = gzip.compress(HELLO)
-    pieces = [piece async for piece in _unpacked(ByteByByte(packed), "gzip", Exchange())]
+    pieces = [piece async for piece in _unpacked(ByteByByte(packed), "gzip", Watched())]
 
     assert HELLO == b"".join(pieces)
     assert len(pieces) < len(packed)
