@@ -16,7 +16,7 @@ from kor_core.adapters.dynaconf import load_settings
 from kor_core.adapters.state_memory import MemoryState
 from kor_core.errors import BadRequestError, BudgetExceededError, LLMError, RateLimitError
 from kor_core.llm.policies.bounds import Planned, dollars, nanodollars
-from kor_core.llm.policies.estimates import estimated_tokens
+from kor_core.llm.policies.estimates import estimated_tokens, longest_answer
 from kor_core.llm.policies.limits import Meter
 from kor_core.llm.policies.state import MOST, Charge, Full
 from kor_core.llm.policies.windows import window_at
@@ -626,6 +626,28 @@ def test_tokens_are_estimated_by_letters_and_by_bytes():
     assert 4 + 1 + 100 == estimated_tokens(["four"], max_tokens=100)
     assert (4 + 2) + (4 + 2) == estimated_tokens(["five5", "日本"])
     assert 4 + 1 == estimated_tokens(["\ud800"])
+
+
+def test_an_answer_is_as_long_as_the_settings_that_win_allow_and_never_below_nothing():
+    assert 120 == estimated_tokens(["You are brief.", "What is the capital of France?"], 100)
+    assert 5 == estimated_tokens(["abc"], -(10**9))
+    assert 7 == longest_answer({"max_completion_tokens": 7}, {"max_tokens": 5})
+    assert 7 == longest_answer({}, {"max_tokens": 7}, {"max_tokens": 500})
+    assert 0 == longest_answer({"max_tokens": -5}, {"max_output_tokens": "9"})
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_a_longest_answer_in_extra_is_set_aside_too(name):
+    with Upstream() as upstream:
+        settings = served(upstream, budgets={"team": {"amount": 0.1, "per": "day"}})
+        settings["llm"]["default"].pop("max_tokens")
+        with create_kernel(settings) as kernel:
+            model = kernel.model_selector.get_model()
+            with pytest.raises(BudgetExceededError):
+                model.chat("Hello!", settings={"extra": {name: 100}})
+            model.chat("Hello!", settings={"extra": {name: 50}})
+
+    assert 1 == len(upstream.requests)
 
 
 def test_a_minute_slides_and_its_counts_outlive_the_next():

@@ -246,6 +246,8 @@ def test_a_replaced_table_leaves_no_origin_of_the_operators_behind():
         ({"llm": {"unknown_purpose": "default"}}, "llm.unknown_purpose"),
         ({"llm": {"default": {"max_price": 1000}}}, "llm.default.max_price"),
         ({"llm": {"purposes": {"fast": {"max_price": 9}}}}, "llm.purposes.fast.max_price"),
+        ({"llm": {"default": {"tags": []}}}, "llm.default.tags"),
+        ({"llm": {"purposes": {"fast": {"tags": ["us"]}}}}, "llm.purposes.fast.tags"),
         ({"llm": {"default": {"strategy": "os:system"}}}, "llm.default.strategy"),
         (
             {"llm": {"purposes": {"fast": {"strategy": "evil.mod:pick"}}}},
@@ -334,12 +336,31 @@ def test_extra_of_the_default_and_of_purposes_does_neither(base, name):
         ("thinking", {"type": "enabled", "url": "x"}),
         ("thinking", "enabled"),
         ("response_format", "json"),
+        *(
+            (name, number)
+            for name in ("max_tokens", "max_completion_tokens", "top_logprobs")
+            for number in (-(10**9), 0, True, 1.0)
+        ),
+        ("thinking", {"type": "enabled", "budget_tokens": -1}),
     ],
 )
 def test_a_generation_parameter_of_another_kind_is_refused(base, name, value):
     problems = refused(base, {"llm": {"providers": {"litellm": {"extra": {name: value}}}}})
 
     assert problems[f"llm.providers.litellm.extra.{name}"].message.startswith("Expected ")
+
+
+@pytest.mark.parametrize("key", ["fallbacks", "candidates"])
+def test_a_table_of_very_many_models_is_refused(base, key):
+    """Each has a circuit breaker of its own, and those of all tenants share their room."""
+    models = [f"openai:gpt-{number}" for number in range(33)]
+    table = {key: models} | ({"model": "openai:gpt-4o"} if key == "fallbacks" else {})
+
+    assert [f"llm.purposes.many.{key}"] == list(
+        refused(base, {"llm": {"purposes": {"many": table}}})
+    )
+    fewer = {**table, key: models[:32]}
+    assert 32 == len(getattr(acme(base, purposes={"many": fewer}).llm.purposes["many"], key))
 
 
 def test_generation_parameters_are_taken(base):

@@ -19,7 +19,7 @@ from kor_core.llm.messages import Messages
 from kor_core.llm.pipeline import Policies
 from kor_core.llm.plan import Plan
 from kor_core.llm.policies.cache import request_key
-from kor_core.llm.policies.estimates import estimated_tokens
+from kor_core.llm.policies.estimates import estimated_tokens, longest_answer
 from kor_core.llm.policies.strategies import Strategy, ordered
 from kor_core.llm.profile import ModelProfile
 from kor_core.llm.reference import Reference
@@ -274,7 +274,7 @@ class ModelHandle(BaseLLMModel):
         settings: GenerationSettings,
         prompt: Callable[[], str],
     ) -> Call:
-        longest = settings.max_tokens or self.config.get("max_tokens") or 0
+        longest = longest_answer(settings.extra, {"max_tokens": settings.max_tokens}, self.config)
         tokens = estimated_tokens(texts, longest)
         order, rejected = self._order(needs, tokens, longest)
         serving = self._serving

@@ -15,7 +15,8 @@ from kor_core.suggestions import listed, nearest
 __all__ = ["overstepping"]
 
 # Prices, limits and budgets are the operator's: a tenant that raised its own would have none.
-_MODEL_KEYS: Final = frozenset(ModelSettings.model_fields) - {"max_price"}
+# So are tags, which say where a tenant's texts may go.
+_MODEL_KEYS: Final = frozenset(ModelSettings.model_fields) - {"max_price", "tags"}
 _PROVIDER_KEYS: Final = frozenset(ProviderSettings.model_fields) - {*RATES}
 
 _MAY: Final = (

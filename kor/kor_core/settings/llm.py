@@ -41,6 +41,9 @@ __all__ = [
 MODEL_MISSING: Final = "The model is missing: set `model`, or `candidates`."
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 
+# Each is made, watched and remembered: a table of thousands would crowd out those of others.
+_MOST_MODELS: Final = 32
+
 
 class ModelSettings(Table):
     """A model and how to call it; what is not set is not sent.
@@ -59,10 +62,14 @@ class ModelSettings(Table):
         description="The model's name, or a reference. Required unless `candidates` are given.",
     )
     fallbacks: tuple[Reference, ...] = Field(
-        default=(), description="References asked in this order when the model fails."
+        default=(),
+        max_length=_MOST_MODELS,
+        description="References asked in this order when the model fails.",
     )
     candidates: tuple[Reference, ...] = Field(
-        default=(), description="References to choose from, instead of `model` and `fallbacks`."
+        default=(),
+        max_length=_MOST_MODELS,
+        description="References to choose from, instead of `model` and `fallbacks`.",
     )
     strategy: Strategy = Field(
         default="ordered",

@@ -29,8 +29,8 @@ def settings_for_tenant(
 
     - An overlay may set ``llm.default``, ``llm.purposes`` and
       ``llm.providers.<id>.{api_key, base_url, timeout, extra}``. Its ``extra`` holds
-      generation parameters (see ``kor_core.settings.generation``). Functions by dotted name
-      and ``max_price`` are the operator's.
+      generation parameters (see ``kor_core.settings.generation``). Functions by dotted name,
+      ``max_price`` and ``tags`` are the operator's.
     - A provider table with ``base_url`` replaces the operator's whole table.
     - Names of models that look like URLs, text that begins with ``@``, and ``dynaconf_…``
       keys are refused.

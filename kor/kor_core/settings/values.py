@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from kor_core.redaction import MASK, Secret, guarded, is_secret_name
+from kor_core.settings.generation import misfits
 from kor_core.settings.provenance import as_list, as_table
 from kor_core.suggestions import nearest
 
@@ -245,6 +246,8 @@ def _frozen(table: Mapping[K, T]) -> Mapping[K, T]:
 
 
 def _frozen_extra(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    if words := misfits(table):
+        raise ValueError(words)
     return MappingProxyType({name: _deep(guarded(name, item)) for name, item in table.items()})
 
 

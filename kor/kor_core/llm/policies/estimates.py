@@ -1,9 +1,9 @@
 """How many tokens a request may take, before anybody has counted them."""
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
-__all__ = ["estimated_tokens"]
+__all__ = ["estimated_tokens", "longest_answer"]
 
 # About four letters of English make a token, and three bytes of everything else.
 _LETTERS: Final = 4
@@ -11,6 +11,23 @@ _BYTES: Final = 3
 
 # Roles and separators, of each message.
 _AROUND_A_MESSAGE: Final = 4
+
+
+# By which of these a vendor is told differs, and a table may hold more than one.
+_LONGEST: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+
+
+def longest_answer(*tables: Mapping[str, Any]) -> int:
+    """Return how many tokens an answer may take; 0 where that is open.
+
+    Args:
+        tables: the settings of a call, those first that go over the others.
+
+    >>> longest_answer({"max_tokens": 5}, {"max_tokens": 9, "top_k": 4}), longest_answer({})
+    (5, 0)
+    """
+    limits = (next(filter(None, (table.get(name) for table in tables)), 0) for name in _LONGEST)
+    return max(0, *(limit for limit in limits if isinstance(limit, int)))
 
 
 def estimated_tokens(texts: Iterable[str], max_tokens: int | None = None) -> int:
@@ -23,7 +40,7 @@ def estimated_tokens(texts: Iterable[str], max_tokens: int | None = None) -> int
     >>> estimated_tokens(["You are brief.", "What is the capital of France?"], max_tokens=100)
     120
     """
-    return sum(_tokens_in(text) + _AROUND_A_MESSAGE for text in texts) + (max_tokens or 0)
+    return sum(_tokens_in(text) + _AROUND_A_MESSAGE for text in texts) + max(0, max_tokens or 0)
 
 
 def _tokens_in(text: str) -> int:
