@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from kor_core.llm.profile import UNKNOWN, ModelProfile, PriceTier, configured, unknown_models
+from kor_core.llm.reference import spelled
 from kor_core.llm.response import Usage
 from kor_core.settings.models import ProfileSettings
 
@@ -162,6 +163,6 @@ def test_a_configured_reference_goes_before_a_configured_name() -> None:
     }
 
     expected = ModelProfile(unsupported=frozenset({"tools"}), context_window=100, max_output=3)
-    assert expected == configured(models, "groq", "gpt")
-    assert 1 == configured(models, "openai", "gpt").max_output
-    assert UNKNOWN is configured({}, "groq", "gpt") is configured(models, "groq", "x")
+    assert expected == configured(models, spelled("groq", ("gpt",)))
+    assert 1 == configured(models, spelled("openai", ("gpt",))).max_output
+    assert UNKNOWN is configured({}, ["gpt"]) is configured(models, spelled("groq", ("x",)))

@@ -20,6 +20,7 @@ from kor_core.adapters.litellm_vendors import (
     VENDORS,
     Vendor,
     format_of,
+    names_of,
     qualified,
     vendor_of,
 )
@@ -88,6 +89,10 @@ class LiteLLMProvider(BaseLLMProvider):
             return Credentials(vendor.keys or keys, vendor=name or model_name, ambient=True)
         required = bool(vendor.keys or not vendor.url)
         return Credentials(vendor.keys, vendor.urls, required, vendor=name)
+
+    def names(self, model_name: str) -> tuple[str, ...]:
+        """Return the names with and without the vendor; each means the same model."""
+        return names_of(model_name)
 
 
 class LiteLLMModel(BaseLLMModel):

@@ -12,7 +12,7 @@ from typing import Final
 
 from kor_core.llm.profile import ModelProfile
 
-__all__ = ["UNTRIED", "VENDORS", "Vendor", "format_of", "qualified", "vendor_of"]
+__all__ = ["UNTRIED", "VENDORS", "Vendor", "format_of", "names_of", "qualified", "vendor_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +228,10 @@ _BARE: Final = tuple(
 )
 
 
+# One server by two names.
+_TWINS: Final = ("ollama_chat", "ollama")
+
+
 def qualified(model_name: str) -> str:
     """Return the name with its vendor in front, where a bare name says whose it is.
 
@@ -247,6 +251,23 @@ def vendor_of(model_name: str) -> str:
     ('gemini', 'groq', '')
     """
     return qualified(model_name).rpartition("/")[0].partition("/")[0]
+
+
+def names_of(model_name: str) -> tuple[str, ...]:
+    """Return all that a model may be called, the most exact last; the same for each of them.
+
+    >>> names_of("claude-3-opus") == names_of("anthropic/claude-3-opus")
+    True
+    >>> names_of("openrouter/openai/gpt-4o")
+    ('gpt-4o', 'openai/gpt-4o', 'openrouter:openai/gpt-4o', 'openrouter/openai/gpt-4o')
+    """
+    vendor, _, name = qualified(model_name).partition("/")
+    if not name:  # whose it is, nobody knows
+        return (model_name,)
+    vendors = _TWINS if vendor in _TWINS else (vendor,)
+    bare = name.rpartition("/")[2] or name
+    qualifieds = (f"{each}{separator}{name}" for each in vendors for separator in ":/")
+    return tuple(dict.fromkeys((bare, name, *qualifieds)))
 
 
 def format_of(model_name: str) -> str:

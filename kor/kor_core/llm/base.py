@@ -341,6 +341,20 @@ class BaseLLMProvider(ABC):
         """
         return UNKNOWN
 
+    def names(self, model_name: str) -> tuple[str, ...]:
+        """Say what a model is called. By default nothing but its name.
+
+        What the operator's configuration says of a model holds under each of its names. Where
+        a model can be asked for in several ways, return the same names for all of them.
+
+        Args:
+            model_name: verbatim from the reference or the configuration.
+
+        Returns:
+            At least one name, the most exact last.
+        """
+        return (model_name,)
+
     def close(self) -> None:  # noqa: B027  # a provider that holds nothing needs none
         """Release what the provider holds. By default it holds nothing."""
 

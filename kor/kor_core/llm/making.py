@@ -1,8 +1,8 @@
 """Makes the targets of handles: their settings, keys, and the providers' own objects."""
 
 import os
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache, partial
 from threading import Lock
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from kor_core.llm.pipeline import Policies
 from kor_core.llm.policies.breaker import Breakers
 from kor_core.llm.policies.circuit import CircuitKey
 from kor_core.llm.profile import ModelProfile
-from kor_core.llm.reference import Reference
+from kor_core.llm.reference import Reference, spelled
 from kor_core.llm.selection import Standing
 from kor_core.llm.target import Target
 from kor_core.redaction import Config, redact
@@ -80,7 +80,8 @@ class TargetMaker:
         reference = candidate.reference
         config = self._config(candidate)
         inner = _Inner(self._registry.get_provider, reference, config)
-        tables = tables_of(self._settings.llm.models, reference)
+        names = self._names(reference)
+        tables = tables_of(self._settings.llm.models, names)
         allowed = [table.tenants for table in tables if table.tenants is not None]
         return Target(
             reference,
@@ -88,11 +89,12 @@ class TargetMaker:
             inner,
             _Known(self._registry.profile, reference, inner),
             self._circuit(reference, config),
-            gates_of(reference),
+            gates_of(reference.provider, names),
             self._account(reference),
             frozenset(tag for table in tables for tag in table.tags),
             frozenset(allowed[-1]) if allowed else None,
             partial(self._origin, candidate, config),
+            names,
         )
 
     def standing(
@@ -120,6 +122,10 @@ class TargetMaker:
             return target.standing(policies)
         planned = target.planned(tokens, 0, self._settings.tenant, purpose)
         return target.standing(policies, policies.meter.refused(planned))
+
+    def _names(self, reference: Reference) -> tuple[str, ...]:
+        provider, model = reference
+        return spelled(provider, tuple(self._registry.get_provider(provider).names(model)))
 
     def _circuit(self, reference: Reference, config: Mapping[str, Any]) -> CircuitKey:
         key, url = config.get("api_key") or "", config.get("base_url") or ""
@@ -186,27 +192,29 @@ def _provider_values(grants: Grants, reference: Reference) -> dict[str, Any]:
 
 
 def tables_of(
-    models: Mapping[str, ProfileSettings], reference: Reference
+    models: Mapping[str, ProfileSettings], names: Iterable[str]
 ) -> tuple[ProfileSettings, ...]:
-    """Return the tables of ``[llm.models]`` that mean a model, the most exact last."""
-    provider, model = reference
-    names = (model, f"{provider}/{model}", f"{provider}:{model}") if models else ()
+    """Return the tables of ``[llm.models]`` that mean a model, the most exact last.
+
+    Args:
+        models: the tables by name.
+        names: all that the model may be called, the most exact last.
+    """
     return tuple(models[name] for name in names if name in models)
 
 
-def gates_of(reference: Reference) -> tuple[str, ...]:
+@lru_cache(maxsize=1024)
+def gates_of(provider: str, names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names under which a model's concurrency may be limited, the narrowest first.
 
-    >>> gates_of(Reference("openai", "gpt-4o"))
+    Args:
+        provider: its id.
+        names: all that the model may be called, the most exact last.
+
+    >>> gates_of("openai", ("gpt-4o", "openai/gpt-4o", "openai:gpt-4o"))
     ('model openai:gpt-4o', 'model openai/gpt-4o', 'model gpt-4o', 'provider openai')
     """
-    provider, model = reference
-    return (
-        f"model {provider}:{model}",
-        f"model {provider}/{model}",
-        f"model {model}",
-        f"provider {provider}",
-    )
+    return (*(f"model {name}" for name in reversed(names)), f"provider {provider}")
 
 
 class _Inner:

@@ -3,7 +3,7 @@
 Unknown is unknown: None, never zero and never False.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final, Protocol
@@ -185,21 +185,20 @@ _NUMBERS: Final = (
 UNKNOWN: Final = ModelProfile()
 
 
-def configured(models: Mapping[str, ProfileSettings], provider: str, model: str) -> ModelProfile:
+def configured(models: Mapping[str, ProfileSettings], names: Iterable[str]) -> ModelProfile:
     """Return what ``[llm.models]`` says of a model.
 
     Args:
-        models: the tables by name: of the model, or a reference, which goes before it.
-        provider: id of the provider.
-        model: verbatim from the reference.
+        models: the tables by name.
+        names: all that the model may be called, the most exact last, which goes before others.
 
     >>> gpt = ProfileSettings(context_window=8192, max_output=100)
     >>> models = {"gpt": gpt, "groq:gpt": ProfileSettings(max_output=50)}
-    >>> print(configured(models, "groq", "gpt"), configured(models, "openai", "gpt"))
+    >>> print(configured(models, ["gpt", "groq:gpt"]), configured(models, ["gpt", "openai:gpt"]))
     ModelProfile(window 8192, output 50) ModelProfile(window 8192, output 100)
     """
     found = UNKNOWN
-    for name in (model, f"{provider}/{model}", f"{provider}:{model}") if models else ():
+    for name in names if models else ():
         if name in models:
             found = found.overlaid(_said(models[name]))
     return found

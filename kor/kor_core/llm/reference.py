@@ -1,11 +1,12 @@
 """References: ``provider:model`` or ``provider/model``, as written in code and configuration."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final, NamedTuple, Self
 
 from kor_core.errors import ConfigurationError, Problem, ProviderNotFoundError
 
-__all__ = ["SEPARATORS", "Reference"]
+__all__ = ["SEPARATORS", "Reference", "spelled"]
 
 SEPARATORS: Final = (":", "/")
 
@@ -51,6 +52,20 @@ class Reference(NamedTuple):
             words = f"'{text}' names no model: write '{provider}:<model>'."
             raise ConfigurationError([Problem(words)])
         raise ProviderNotFoundError(provider, known, _cure(text, model, known))
+
+
+@lru_cache(maxsize=1024)
+def spelled(provider: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return all that the configuration may call a model, the most exact last.
+
+    Args:
+        provider: its id.
+        names: what the provider calls the model, the most exact last.
+
+    >>> spelled("openai", ("gpt-4o",))
+    ('gpt-4o', 'openai/gpt-4o', 'openai:gpt-4o')
+    """
+    return (*names, *(f"{provider}{each}{name}" for name in names for each in "/:"))
 
 
 def _cure(text: str, model: str, known: tuple[str, ...]) -> str:

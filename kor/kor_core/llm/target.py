@@ -47,6 +47,7 @@ class Target(NamedTuple):
         tags: that the operator gave the model.
         tenants: who may use it; None for everybody.
         origin: says which line of the configuration an error leads back to, where one does.
+        names: all that the configuration may call the model, the most exact last.
     """
 
     reference: Reference
@@ -59,6 +60,7 @@ class Target(NamedTuple):
     tags: frozenset[str] = frozenset()
     tenants: frozenset[str] | None = None
     origin: Callable[[LLMError], str] = _nowhere
+    names: tuple[str, ...] = ()
 
     def standing(self, policies: Policies, spent: LLMError | None = None) -> Standing:
         """Return how it stands at the moment.
@@ -90,7 +92,7 @@ class Target(NamedTuple):
         """
         provider, model = self.reference
         cost: Decimal | None = self.known().cost(Usage(tokens - max_tokens, max_tokens))
-        return Planned(provider, model, tokens, cost, tenant, purpose, self.account)
+        return Planned(provider, model, tokens, cost, tenant, purpose, self.account, self.names)
 
     def may_hold_more_than(self, other: "Target") -> bool:
         """Say whether its window may hold more; where one of the two is unknown, it may."""

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from kor_core.llm.policies.state import added
 from kor_core.llm.policies.windows import Period
+from kor_core.llm.reference import spelled
 from kor_core.settings import Settings
 from kor_core.settings.budgets import BudgetSettings
 from kor_core.settings.provenance import KeyPath, dotted
@@ -33,6 +34,8 @@ class Planned:
         purpose: what it is for; None where the model was asked for by reference.
         account: whose key is used: the tenant's id where it brought its own, None for the
             operator's. What it takes is counted in pots of its account.
+        names: all that the configuration may call the model, the most exact last; by default
+            its name and the reference.
     """
 
     provider: str
@@ -42,6 +45,7 @@ class Planned:
     tenant: str | None = None
     purpose: str | None = None
     account: str | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def reference(self) -> str:
@@ -53,9 +57,10 @@ class Planned:
         money = None if self.cost is None else added(0, nanodollars(self.cost))
         return {"requests": 1, "tokens": added(0, self.tokens), "money": money}
 
-    def goes_by(self, name: str) -> bool:
-        """Say whether the model is meant by a name, or by a reference."""
-        return name in {self.model, self.reference, f"{self.provider}/{self.model}"}
+    @property
+    def called(self) -> tuple[str, ...]:
+        """All that the configuration may call the model; the last one is its own alone."""
+        return self.names or spelled(self.provider, (self.model,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +129,9 @@ def bounds_of(settings: Settings, call: Planned) -> Iterator[Bound]:
 def _rates_of_model(settings: Settings, call: Planned) -> Iterator[Bound]:
     """Yield those of the model: what is said of the reference goes before the name alone."""
     found: dict[Unit, Bound] = {}
-    for name in (call.model, f"{call.provider}/{call.model}", call.reference):
+    for name in call.called:
         path = ("llm", "models", name)
-        found |= {rate.unit: rate for rate in _rates(settings, path, call, call.reference)}
+        found |= {rate.unit: rate for rate in _rates(settings, path, call, call.called[-1])}
     yield from found.values()
 
 
@@ -153,7 +158,7 @@ def _counts(budget: BudgetSettings, call: Planned) -> bool:
     return (
         (budget.tenant is None or call.tenant in budget.tenant)
         and (budget.purpose is None or call.purpose in budget.purpose)
-        and (budget.model is None or any(call.goes_by(name) for name in budget.model))
+        and (budget.model is None or any(name in call.called for name in budget.model))
     )
 
 
@@ -162,7 +167,7 @@ def _budget(settings: Settings, name: str, budget: BudgetSettings, call: Planned
     whose: dict[str | None, Any] = {
         "tenant": call.tenant,
         "purpose": call.purpose,
-        "model": call.reference,
+        "model": call.called[-1],
     }
     return Bound(
         key=dotted(path),

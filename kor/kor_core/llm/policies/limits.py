@@ -108,6 +108,9 @@ def _is_count(amount: int | None) -> TypeGuard[int]:
     return type(amount) is int and 0 <= amount <= MOST
 
 
+# Tenant, purpose and account.
+_Whose = tuple[str | None, str | None, str | None]
+
 _NOTHING: Final[Mapping[str, int]] = MappingProxyType({"requests": 0, "tokens": 0, "money": 0})
 
 
@@ -211,17 +214,13 @@ class Meter:
         return [_use(counter, amount, now) for counter, amount in zip(counters, used, strict=True)]
 
     def _counters_of(self, call: Planned) -> tuple[Counter, ...]:
-        return self._counters(call.provider, call.model, call.tenant, call.purpose, call.account)
+        whose = (call.tenant, call.purpose, call.account)
+        return self._counters(call.provider, call.model, call.names, whose)
 
     def _counters_for(
-        self,
-        provider: str,
-        model: str,
-        tenant: str | None,
-        purpose: str | None,
-        account: str | None,
+        self, provider: str, model: str, names: tuple[str, ...], whose: _Whose
     ) -> tuple[Counter, ...]:
-        call = Planned(provider, model, 0, None, tenant, purpose, account)
+        call = Planned(provider, model, 0, None, *whose, names)
         return tuple(map(Counter, bounds_of(self._settings, call)))
 
     def _remember(self, charge: Charge, error: LLMError, now: float) -> None:
