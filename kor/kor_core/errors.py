@@ -542,7 +542,12 @@ class AllModelsFailedError(LLMError, ExceptionGroup[LLMError]):
         return super().__new__(cls, message, errors)
 
     def __init__(self, message: str, errors: Sequence[LLMError], /) -> None:
-        super().__init__(message, retryable=any(error.retryable for error in errors))
+        waits = [error.retry_after for error in errors if error.retry_after is not None]
+        super().__init__(
+            message,
+            retryable=any(error.retryable for error in errors),
+            retry_after=min(waits, default=None),
+        )
         self.args = (message, tuple(errors))
 
     # typeshed lets a group be derived with any exceptions; ours holds LLMErrors only.

@@ -104,6 +104,27 @@ async def test_a_tenant_with_many_calls_does_not_keep_the_others_waiting():
     assert 1 == gate.free
 
 
+async def test_a_tenants_own_slow_endpoint_keeps_no_place_from_others():
+    provider = Waiting()
+    own = {"llm": {"providers": {"waiting": {"base_url": "http://127.0.0.1:1", "api_key": "k"}}}}
+    with (
+        limited(provider, providers={"waiting": {"concurrency": 2}}) as app,
+        TenantKernels(app, {"slow": own, "other": {}}) as tenants,
+    ):
+        calls = []
+        for tenant, count in (("slow", 5), ("other", 1)):
+            with tenants.use(tenant) as kernel:
+                model = kernel.model_selector.get_model()
+                calls += [asyncio.create_task(model.agenerate(tenant)) for _ in range(count)]
+        await await_until(lambda: "other" in provider.prompts, 10, "the other's call")
+        before = list(provider.prompts)
+        provider.go.set()
+        await asyncio.gather(*calls)
+
+    assert ["other", "slow", "slow"] == sorted(before)
+    assert 6 == len(provider.prompts)
+
+
 async def test_a_stream_keeps_its_place_until_it_is_read_or_left():
     provider = ScriptedProvider(["one two", "three"])
     with limited(provider, providers={"scripted": {"concurrency": 1}}) as app:
@@ -314,3 +335,19 @@ def test_containers_on_one_redis_spend_one_budget_until_it_goes_away(redis):
 
     assert 2 <= made <= 3  # of 6 dollars each, with room for the 10 that each may take
     assert url in str(caught.value)
+
+
+def test_a_budget_that_has_no_room_for_any_candidate_is_the_error_of_the_call():
+    """Also where there are fallbacks: nobody was asked, and the caller is told until when."""
+    settings = {
+        "llm": {
+            "default": {"model": "openai:gpt-4o", "fallbacks": ["openai:gpt-4o-mini"]},
+            "providers": {"openai": {"api_key": "sk-planted"}},
+            "budgets": {"all": {"amount": 0, "per": "day"}},
+        }
+    }
+    with create_container(settings) as app, pytest.raises(BudgetExceededError) as caught:
+        app.llm.selector().get_model().generate("Hello!")
+
+    assert caught.value.retry_after
+    assert () == caught.value.attempts

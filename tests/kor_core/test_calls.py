@@ -247,7 +247,7 @@ async def test_when_all_fail_the_error_holds_the_last_of_each_and_who_did_not_qu
 
     assert (slow, down) == caught.value.exceptions[:2]
     assert isinstance(caught.value.exceptions[2], ContextWindowExceededError)
-    assert "and 1 did not qualify" in str(caught.value)
+    assert "and 1 could not be asked" in str(caught.value)
     assert 4 == len(caught.value.attempts)
 
 
@@ -257,7 +257,7 @@ async def test_when_none_qualifies_nothing_is_asked_and_each_has_its_reason():
         scripted(), scripted(id="second"), llm={"models": {"first:m": small, "second:m": small}}
     )
 
-    with pytest.raises(AllModelsFailedError, match="None of the 2 models qualifies") as caught:
+    with pytest.raises(AllModelsFailedError, match="None of the 2 models could be asked") as caught:
         await made.model.agenerate("Hello!")
 
     assert [ContextWindowExceededError] * 2 == [type(each) for each in caught.value.exceptions]

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
 from decimal import Decimal
+from math import inf
 from typing import Any, Final, TypeVar, cast
 
 from kor_core.errors import (
     AllModelsFailedError,
+    BudgetExceededError,
     CapabilityNotSupportedError,
     LLMError,
     LLMTimeoutError,
@@ -159,7 +161,8 @@ class Call:
                 raise
             self._errors.append(self._failed or error)
             return None
-        place = self.policies.concurrency.place(target.gates, self._plan.tenant)
+        tenant, account = self._plan.tenant, target.account
+        place = self.policies.concurrency.place(target.gates, tenant, account)
         request = Request(self, target, guard, reservation, place)
         if await request.queued():
             return request
@@ -216,9 +219,10 @@ class Call:
 
     def _failure(self) -> LLMError:
         errors = [*self._errors, *self._rejected]
-        if len(errors) == 1 or all(isinstance(e, CapabilityNotSupportedError) for e in errors):
-            return self._with_attempts(errors[0])
-        words = _all_failed(len(self._errors), len(self._rejected))
+        if len(errors) == 1 or any(_are_all(kind, errors) for kind in _ALIKE):
+            return self._with_attempts(min(errors, key=_wait))
+        asked = len({each.model for each in self.ledger.attempts})
+        words = _all_failed(asked, len(errors) - asked)
         return self._with_attempts(AllModelsFailedError(words, errors))
 
     def _with_attempts(self, error: LLMError) -> LLMError:
@@ -293,11 +297,24 @@ def _last_delta(response: LLMResponse) -> Delta:
     )
 
 
+# Where each candidate says the same, it is said once.
+_ALIKE: Final = (CapabilityNotSupportedError, BudgetExceededError)
+
+
+def _are_all(kind: type[LLMError], errors: Sequence[LLMError]) -> bool:
+    return all(isinstance(error, kind) for error in errors)
+
+
+def _wait(error: LLMError) -> float:
+    return inf if error.retry_after is None else error.retry_after
+
+
 def _all_failed(asked: int, left_out: int) -> str:
     if not asked:
-        return f"None of the {left_out} models qualifies."
+        return f"None of the {left_out} models could be asked."
     failed = "The one model that was asked" if asked == 1 else f"All {asked} models that were asked"
-    return f"{failed} failed, and {left_out} did not qualify." if left_out else f"{failed} failed."
+    others = f", and {left_out} could not be asked" if left_out else ""
+    return f"{failed} failed{others}."
 
 
 _NOTHING_TAKEN: Final = {"attempts": (), "usage": Usage(0, 0), "cost": Decimal()}
