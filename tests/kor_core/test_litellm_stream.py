@@ -359,7 +359,7 @@ def read(*events: dict[str, Any]) -> tuple[str, list[tuple[str, str, str]], str 
     deltas: list[Delta] = [delta for event in events for delta in reader.deltas(event)]
     for delta in deltas:
         answer.add(delta)
-    calls = [(c.id, c.name, c.arguments) for _, c in sorted(answer._calls.items())]
+    calls = [(c.id, c.name, "".join(c.arguments)) for _, c in sorted(answer._calls.items())]
     return answer.text, calls, answer.finish_reason
 
 

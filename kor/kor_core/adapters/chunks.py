@@ -4,7 +4,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kor_core.adapters.attempt import SenselessAnswerError
-from kor_core.adapters.completion import joined, refuse_error, text_in, usage_of, why_empty
+from kor_core.adapters.completion import (
+    index_of,
+    joined,
+    refuse_error,
+    text_in,
+    usage_of,
+    why_empty,
+)
 from kor_core.adapters.shapes import is_sequence, is_table
 from kor_core.llm.response import Delta, ToolCallPiece
 
@@ -21,7 +28,7 @@ class Chunks:
 
     def __init__(self) -> None:
         self._said = False
-        self._refusal = ""
+        self._refusal: list[str] = []
         self._model_id: str | None = None
         self._indexes = ToolIndexes()
 
@@ -56,14 +63,15 @@ class Chunks:
             text = joined(brought.get("content"))
             calls = brought.get("tool_calls")
             pieces = tuple(map(self._piece, calls)) if is_sequence(calls) else ()
-            self._refusal += text_in(brought, "refusal")
+            if refusal := text_in(brought, "refusal"):
+                self._refusal.append(refusal)
         finish = text_in(choice, "finish_reason") or None
         if text or pieces:
             self._said = True
         elif finish is None:
             return
         if finish is not None and not self._said:
-            raise why_empty(finish, self._refusal)
+            raise why_empty(finish, "".join(self._refusal))
         yield Delta(text, pieces, finish)
 
     def _piece(self, call: object) -> ToolCallPiece:
@@ -100,7 +108,7 @@ class ToolIndexes:
 
     def __init__(self) -> None:
         self._ids: list[str] = []
-        self._ours: dict[object, int] = {}
+        self._ours: dict[int | None, int] = {}
 
     def of(self, theirs: object, ident: str, name: str) -> tuple[int, bool]:
         """Return the index of a piece's call, and whether it is the call's first piece.
@@ -110,13 +118,13 @@ class ToolIndexes:
             ident: the id of the call, empty where the piece has none.
             name: the name of the tool, empty where the piece has none.
         """
-        theirs = theirs if isinstance(theirs, int) else None
-        found = self._ours.get(theirs)
-        if found is not None and not self._is_other(found, theirs, ident, name):
+        index = index_of(theirs)
+        found = self._ours.get(index)
+        if found is not None and not self._is_other(found, index, ident, name):
             return found, False
         self._ids.append(ident)
-        self._ours[theirs] = len(self._ids) - 1
-        return self._ours[theirs], True
+        self._ours[index] = len(self._ids) - 1
+        return self._ours[index], True
 
     def _is_other(self, found: int, theirs: int | None, ident: str, name: str) -> bool:
         if ident:

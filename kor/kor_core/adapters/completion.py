@@ -12,7 +12,10 @@ from kor_core.llm.response import LLMResponse, Usage
 from kor_core.llm.streams import arguments_of
 
 __all__ = [
+    "LARGEST_ANSWER",
+    "LARGEST_VECTORS",
     "count_in",
+    "index_of",
     "joined",
     "no_text",
     "parsed",
@@ -29,12 +32,29 @@ __all__ = [
 _MOST_TOKENS: Final = 1_000_000_000
 
 
-def parsed(content: bytes) -> Mapping[str, Any]:
+LARGEST_VECTORS: Final = 64 << 20
+LARGEST_ANSWER: Final = 16 << 20
+
+# What is parsed is parsed at once, and nothing else runs meanwhile: 2,048 vectors of 3,072
+# numbers fit, and some seconds' worth of empty lists do not. Counting takes milliseconds.
+_COUNTED_FROM: Final = 1 << 20
+_MOST_PARTS: Final = {b"[": 1 << 20, b"{": 1 << 20, b",": 8 << 20}
+
+_MOST_CALLS: Final = 4096
+
+
+def parsed(content: bytes, largest: int = LARGEST_ANSWER) -> Mapping[str, Any]:
     """Return the JSON object in a body.
 
+    Args:
+        content: the body.
+        largest: how many bytes it may have.
+
     Raises:
-        SenselessAnswerError: it is a page for people, broken JSON, or no object.
+        SenselessAnswerError: it is a page for people, broken JSON, no object, or too large.
     """
+    if len(content) >= _COUNTED_FROM:
+        _refuse_large(content, largest)
     try:
         answer = json.loads(content)
     except (ValueError, RecursionError):
@@ -44,6 +64,13 @@ def parsed(content: bytes) -> Mapping[str, Any]:
     if not is_table(answer):
         raise SenselessAnswerError("the body is JSON, but no object")
     return answer
+
+
+def _refuse_large(content: bytes, largest: int) -> None:
+    if len(content) > largest:
+        raise SenselessAnswerError("the body is larger than an answer can be")
+    if any(content.count(sign) >= most for sign, most in _MOST_PARTS.items()):
+        raise SenselessAnswerError("the body has more parts than an answer can have")
 
 
 def response_of(answer: Mapping[str, Any]) -> LLMResponse:
@@ -114,6 +141,18 @@ def text_in(table: object, name: str) -> str:
     """
     found = table.get(name) if is_table(table) else None
     return found if isinstance(found, str) else ""
+
+
+def index_of(value: object) -> int | None:
+    """Return the index of a tool call; None where it is none.
+
+    Numbers without bounds can be chosen so that a dict finds them all in one place.
+
+    >>> index_of(1), index_of(2**61 - 1), index_of("1")
+    (1, None, None)
+    """
+    # No true or false, which are numbers to Python.
+    return value if type(value) is int and 0 <= value < _MOST_CALLS else None
 
 
 def _calls_in(message: Mapping[str, Any]) -> Iterator[ToolCall]:

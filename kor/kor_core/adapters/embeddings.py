@@ -3,7 +3,7 @@
 import struct
 from array import array
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -35,8 +35,8 @@ def embeddings_of(answer: Mapping[str, Any], count: int) -> Embeddings:
     rows = answer.get("data")
     if not is_sequence(rows):
         raise SenselessAnswerError("it holds no embeddings")
-    found = {_index_of(row, place): row for place, row in enumerate(rows)}
-    if len(rows) != count or found.keys() != set(range(count)):
+    found: Mapping[int, Any] = _by_index(rows, count) if len(rows) == count else {}
+    if len(found) != count:
         raise SenselessAnswerError(f"it holds {len(rows)} embeddings for {count} texts")
     usage = usage_of(answer.get("usage"))
     return Embeddings(
@@ -45,6 +45,12 @@ def embeddings_of(answer: Mapping[str, Any], count: int) -> Embeddings:
         usage and replace(usage, output_tokens=0),
         model_id=text_in(answer, "model") or None,
     )
+
+
+def _by_index(rows: Sequence[Any], count: int) -> Mapping[int, Any]:
+    # No number without bounds is a key: a dict finds some such numbers all in one place.
+    placed = ((_index_of(row, place), row) for place, row in enumerate(rows))
+    return {index: row for index, row in placed if 0 <= index < count}
 
 
 def _index_of(row: object, place: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from kor_core.adapters.apis import without_wrapping
 from kor_core.adapters.attempt import Caller
-from kor_core.adapters.completion import no_text, parsed
+from kor_core.adapters.completion import LARGEST_VECTORS, no_text, parsed
 from kor_core.adapters.embeddings import embeddings_of
 from kor_core.adapters.exchange import noted
 from kor_core.adapters.litellm_answers import AnyEvents, response_of
@@ -191,7 +191,7 @@ class LiteLLMModel(BaseLLMModel):
                 **asked,
                 **self._reached(sdk, url),
             )
-            found = embeddings_of(parsed(answer.content), len(texts))
+            found = embeddings_of(parsed(answer.content, LARGEST_VECTORS), len(texts))
             return replace(found, request_id=caller.request_id(noted()))
 
         return await caller.attempt(call, self._within(settings), self._ready)

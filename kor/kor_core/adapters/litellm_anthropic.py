@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from kor_core.adapters.attempt import SenselessAnswerError
-from kor_core.adapters.completion import count_in, refuse_error, sum_in, text_in, why_empty
+from kor_core.adapters.completion import (
+    count_in,
+    index_of,
+    refuse_error,
+    sum_in,
+    text_in,
+    why_empty,
+)
 from kor_core.adapters.shapes import is_sequence, is_table
 from kor_core.llm.messages import ToolCall
 from kor_core.llm.response import Delta, LLMResponse, ToolCallPiece, Usage
@@ -104,7 +111,7 @@ class MessageEvents:
         self._said = False
         self._usage: dict[str, Any] = {}
         # Which call of the answer a block of its content is.
-        self._calls: dict[Any, int] = {}
+        self._calls: dict[int | None, int] = {}
 
     @property
     def is_over(self) -> bool:
@@ -135,7 +142,7 @@ class MessageEvents:
         block = event.get("content_block")
         if _is(block, "tool_use"):
             self._said = True
-            index = self._calls[event.get("index")] = len(self._calls)
+            index = self._calls[index_of(event.get("index"))] = len(self._calls)
             piece = ToolCallPiece(index, text_in(block, "id"), _tool_name(block))
             yield Delta(tool_calls=(piece,))
         elif _is(block, "text"):
@@ -156,7 +163,7 @@ class MessageEvents:
 
     def _arguments(self, block: object, text: str) -> Iterator[Delta]:
         # Anthropic's own tools, such as its search, have blocks of other kinds.
-        index = self._calls.get(block)
+        index = self._calls.get(index_of(block))
         if index is not None:
             yield Delta(tool_calls=(ToolCallPiece(index, arguments=text),))
 

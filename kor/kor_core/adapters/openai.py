@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 from kor_core.adapters.apis import APIS, Api, for_reasoning, layered, without_wrapping
 from kor_core.adapters.attempt import Caller
-from kor_core.adapters.completion import no_text, parsed
+from kor_core.adapters.completion import LARGEST_ANSWER, LARGEST_VECTORS, no_text, parsed
 from kor_core.adapters.embeddings import embeddings_of
 from kor_core.adapters.exchange import noted
 from kor_core.adapters.loading import load
@@ -205,7 +205,8 @@ class OpenAIModel(BaseLLMModel):
             **settings.extra,
         }
         read = partial(embeddings_of, count=len(texts))
-        return await self._ask("/embeddings", body, read, self._within(settings), settings.extra)
+        seconds, extra = self._within(settings), settings.extra
+        return await self._ask("/embeddings", body, read, seconds, extra, largest=LARGEST_VECTORS)
 
     async def _stream(self, request: ChatRequest) -> AsyncGenerator[Delta]:
         settings = request.settings
@@ -259,6 +260,8 @@ class OpenAIModel(BaseLLMModel):
         read: Callable[[Mapping[str, Any]], T],
         seconds: float | None,
         extra: Mapping[str, Any],
+        *,
+        largest: int = LARGEST_ANSWER,
     ) -> T:
         caller = self._caller.hiding(extra)
 
@@ -266,7 +269,8 @@ class OpenAIModel(BaseLLMModel):
             # The SDK's own parsing makes a text of an HTML page and a completion of an error,
             # and takes a third of the time of a call.
             response = await self._post(sdk, path, body, stream=False)
-            return replace(read(parsed(response.content)), request_id=caller.request_id(noted()))
+            found = read(parsed(response.content, largest))
+            return replace(found, request_id=caller.request_id(noted()))
 
         return await caller.attempt(call, seconds, _sdk)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from kor_core.adapters.attempt import SenselessAnswerError
-from kor_core.adapters.completion import refuse_error, text_in, why_empty
+from kor_core.adapters.completion import index_of, refuse_error, text_in, why_empty
 from kor_core.adapters.responses import finish_of, is_call, refuse_failed, tool_name, usage_of
 from kor_core.adapters.shapes import is_table
 from kor_core.llm.response import Delta, ToolCallPiece
@@ -29,9 +29,9 @@ class ResponseEvents:
     def __init__(self) -> None:
         self._said = False
         self._over = False
-        self._refusal = ""
+        self._refusal: list[str] = []
         # Which call of the answer an item of the output is, and which of them brought arguments.
-        self._calls: dict[Any, int] = {}
+        self._calls: dict[int | None, int] = {}
         self._argued: set[int] = set()
 
     @property
@@ -62,7 +62,7 @@ class ResponseEvents:
 
     def refusal(self, event: _Event) -> Iterator[Delta]:
         """Keep a piece of what the model says in place of an answer."""
-        self._refusal += text_in(event, "delta")
+        self._refusal.append(text_in(event, "delta"))
         return iter(())
 
     def item(self, event: _Event) -> Iterator[Delta]:
@@ -70,12 +70,12 @@ class ResponseEvents:
         item = event.get("item")
         if is_table(item) and is_call(item):
             self._said = True
-            index = self._calls[event.get("output_index")] = len(self._calls)
+            index = self._calls[_place_of(event)] = len(self._calls)
             yield _piece(index, text_in(item, "call_id"), tool_name(item))
 
     def arguments(self, event: _Event) -> Iterator[Delta]:
         """Give a piece of the arguments of a tool call."""
-        index = self._calls.get(event.get("output_index"))
+        index = self._calls.get(_place_of(event))
         if index is None:
             raise SenselessAnswerError("it holds arguments of no tool call")
         self._argued.add(index)
@@ -83,7 +83,7 @@ class ResponseEvents:
 
     def item_done(self, event: _Event) -> Iterator[Delta]:
         """Give the arguments of a tool call, where they did not come in pieces."""
-        index = self._calls.get(event.get("output_index"))
+        index = self._calls.get(_place_of(event))
         if index is not None and index not in self._argued:
             yield _piece(index, arguments=text_in(event.get("item"), "arguments"))
 
@@ -95,7 +95,7 @@ class ResponseEvents:
         refuse_failed(answer)
         finish = finish_of(answer, called=bool(self._calls))
         if not self._said:
-            raise why_empty(finish, self._refusal)
+            raise why_empty(finish, "".join(self._refusal))
         self._over = True
         model_id = text_in(answer, "model") or None
         usage = usage_of(answer.get("usage"))
@@ -110,6 +110,10 @@ class ResponseEvents:
         error = event if "message" in event else event.get("error")
         words = text_in(error, "message") or "it holds an error"
         raise SenselessAnswerError(words, code=text_in(error, "code"))
+
+
+def _place_of(event: _Event) -> int | None:
+    return index_of(event.get("output_index"))
 
 
 def _piece(index: int, ident: str = "", name: str = "", arguments: str = "") -> Delta:

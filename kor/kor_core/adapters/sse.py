@@ -6,9 +6,14 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from kor_core.adapters.attempt import SenselessAnswerError
+
 __all__ = ["Event", "Events"]
 
 _BOM: Final = b"\xef\xbb\xbf"
+_SLICE: Final = 1 << 16
+_LARGEST: Final = 16 << 20
+_EACH: Final = 64  # bytes that a piece or a line takes in memory, beside its own
 _FAREWELLS: Final = frozenset({b"", b"data: [DONE]", b"data:[DONE]"})
 
 
@@ -39,6 +44,7 @@ class Events:
         self._rest: list[bytes] = []  # of a line; joined once, however many pieces it has
         self._name = ""
         self._data: list[bytes] = []
+        self._held = self._waiting = 0  # bytes of the event, and of the line
         self._begun = False
 
     @property
@@ -52,25 +58,35 @@ class Events:
         return rest in _FAREWELLS and all(data == b"[DONE]" for data in self._data)
 
     def fed(self, piece: bytes) -> Iterator[Event]:
-        """Give the events that are complete now that this piece has come."""
-        for line in self._lines(piece):
-            if line:
-                self._take(line)
-            elif self._data:
-                yield Event(self._name, b"\n".join(self._data))
-                self._name, self._data = "", []
-            else:
-                self._name = ""
+        """Give the events that are complete now that this piece has come.
+
+        Raises:
+            SenselessAnswerError: an event is larger than any is.
+        """
+        # A piece that was packed may be megabytes of short lines.
+        for start in range(0, len(piece), _SLICE):
+            for line in self._lines(piece[start : start + _SLICE]):
+                if line:
+                    self._take(line)
+                elif self._data:
+                    yield Event(self._name, b"\n".join(self._data))
+                    self._name, self._data, self._held = "", [], 0
+                else:
+                    self._name = ""
+            if self._held + self._waiting > _LARGEST:
+                raise SenselessAnswerError("it holds an event larger than an event can be")
 
     def _lines(self, piece: bytes) -> list[bytes]:
         """Return the lines that are complete, without their ends."""
         self._rest.append(piece)
+        self._waiting += len(piece) + _EACH
         if b"\n" not in piece and b"\r" not in piece and not self._rest[0].endswith(b"\r"):
             return []
         whole = b"".join(self._rest)
         lines = whole.splitlines(keepends=True)
         # A CR may be the first half of a CRLF.
         self._rest = [] if lines[-1].endswith(b"\n") else [lines.pop()]
+        self._waiting = sum(map(len, self._rest))
         return [line.rstrip(b"\r\n") for line in lines]
 
     def _take(self, line: bytes) -> None:
@@ -80,5 +96,6 @@ class Events:
         field, _, value = line.partition(b":")
         if field == b"data":
             self._data.append(value.removeprefix(b" "))
+            self._held += len(value) + _EACH
         elif field == b"event":
             self._name = value.removeprefix(b" ").decode("utf-8", "replace")

@@ -50,13 +50,27 @@ def _named(tool: str) -> str:
 
 
 @dataclass(slots=True)
+class _Call:
+    """A tool call as far as it has come; its arguments are joined once, at the end."""
+
+    id: str = ""
+    name: str = ""
+    arguments: list[str] = field(default_factory=list[str])
+
+    def add(self, piece: ToolCallPiece) -> None:
+        self.id = self.id or piece.id
+        self.name = self.name or piece.name
+        self.arguments.append(piece.arguments)
+
+
+@dataclass(slots=True)
 class StreamedAnswer:
     """Puts the deltas of a stream together again."""
 
     finish_reason: str | None = None
     began: bool = False
     _texts: list[str] = field(default_factory=list[str])
-    _calls: dict[int, ToolCallPiece] = field(default_factory=dict[int, ToolCallPiece])
+    _calls: dict[int, _Call] = field(default_factory=dict[int, _Call])
     _usage: Usage | None = None
     _model_id: str | None = None
     _request_id: str | None = None
@@ -74,7 +88,7 @@ class StreamedAnswer:
             self._texts.append(delta.text)
         for piece in delta.tool_calls:
             self.began = True
-            self._calls[piece.index] = _joined(self._calls.get(piece.index), piece)
+            self._calls.setdefault(piece.index, _Call()).add(piece)
         if delta.usage is not None:
             self._usage = delta.usage
         if delta.model_id is not None:
@@ -93,7 +107,7 @@ class StreamedAnswer:
             InvalidToolCallError: the arguments of a tool call are no JSON object.
         """
         calls = tuple(
-            ToolCall(call.id, call.name, arguments_of(call.name, call.arguments))
+            ToolCall(call.id, call.name, arguments_of(call.name, "".join(call.arguments)))
             for _, call in sorted(self._calls.items())
         )
         return LLMResponse(
@@ -105,17 +119,6 @@ class StreamedAnswer:
             request_id=self._request_id,
             emulated=self._emulated,
         )
-
-
-def _joined(before: ToolCallPiece | None, piece: ToolCallPiece) -> ToolCallPiece:
-    if before is None:
-        return piece
-    return ToolCallPiece(
-        piece.index,
-        before.id or piece.id,
-        before.name or piece.name,
-        before.arguments + piece.arguments,
-    )
 
 
 class ChatStream:

@@ -1,0 +1,135 @@
+"""Answers made to hold up the event loop or to fill the memory, of a few kilobytes each."""
+
+import pytest
+
+from kor_core.adapters.attempt import SenselessAnswerError
+from kor_core.adapters.chunks import Chunks, ToolIndexes
+from kor_core.adapters.completion import parsed
+from kor_core.adapters.embeddings import embeddings_of
+from kor_core.adapters.litellm_anthropic import MessageEvents
+from kor_core.adapters.response_events import ResponseEvents
+from kor_core.adapters.sse import Events
+from kor_core.llm.response import Delta, ToolCallPiece
+from kor_core.llm.streams import StreamedAnswer
+
+MEGABYTE = 1 << 20
+
+# As indexes of a dict all of these are in the same place, and each look-up compares them all.
+COLLIDING = [(2**61 - 1) * number for number in range(1, 4)]
+
+
+class Piece(str):
+    """A text that is only ever joined: adding one to the rest copies the rest each time."""
+
+    __slots__ = ()
+
+    def __radd__(self, before):
+        raise AssertionError("copied what came before")
+
+    def __add__(self, after):
+        raise AssertionError("copied what came before")
+
+
+@pytest.mark.parametrize("index", [*COLLIDING, -1, 4096, True, "0", 1.0])
+def test_an_index_of_a_tool_call_that_is_none_is_like_none(index):
+    indexes = ToolIndexes()
+
+    found = [indexes.of(index, "a", "add"), indexes.of(None, "a", ""), indexes.of(0, "b", "add")]
+
+    assert [(0, True), (0, False), (1, True)] == found
+
+
+@pytest.mark.parametrize("index", [*COLLIDING, [], {}])
+def test_the_indexes_of_responses_and_of_messages_are_no_keys_either(index):
+    item = {"type": "function_call", "call_id": "a", "name": "add"}
+    more = {"type": "response.function_call_arguments.delta", "delta": "{}"}
+    events = ResponseEvents()
+    list(events.deltas({"type": "response.output_item.added", "output_index": index, "item": item}))
+    block = {"type": "tool_use", "id": "a", "name": "add"}
+    piece = {"type": "input_json_delta", "partial_json": "{}"}
+    messages = MessageEvents()
+    list(messages.deltas({"type": "content_block_start", "index": index, "content_block": block}))
+
+    expected = [Delta(tool_calls=(ToolCallPiece(0, "", "", "{}"),))]
+    assert expected == list(events.deltas(more))
+    assert expected == list(messages.deltas({"type": "content_block_delta", "delta": piece}))
+
+
+@pytest.mark.parametrize("index", [*COLLIDING, -1, 2])
+def test_an_index_of_a_vector_that_belongs_to_no_text_is_refused(index):
+    rows = [{"index": 0, "embedding": [1]}, {"index": index, "embedding": [1]}]
+
+    with pytest.raises(SenselessAnswerError, match="2 embeddings for 2 texts"):
+        embeddings_of({"data": rows}, 2)
+
+
+def test_rows_that_are_too_many_are_not_looked_at():
+    class Row:
+        def __getattribute__(self, name):
+            raise AssertionError("looked at")
+
+    with pytest.raises(SenselessAnswerError, match="3 embeddings for 1 texts"):
+        embeddings_of({"data": [Row()] * 3}, 1)
+
+
+def test_a_refusal_in_many_pieces_is_joined_once():
+    chunks, events = Chunks(), ResponseEvents()
+    for word in ("I ", "won't."):
+        list(chunks.deltas({"choices": [{"delta": {"refusal": Piece(word)}}]}))
+        list(events.deltas({"type": "response.refusal.delta", "delta": Piece(word)}))
+
+    with pytest.raises(SenselessAnswerError, match=r"I won't\."):
+        list(chunks.deltas({"choices": [{"delta": {}, "finish_reason": "stop"}]}))
+    with pytest.raises(SenselessAnswerError, match=r"I won't\."):
+        list(events.deltas({"type": "response.completed", "response": {}}))
+
+
+def test_arguments_in_many_pieces_are_joined_once():
+    answer = StreamedAnswer()
+    for text in ('{"a"', ": 1", "}"):
+        answer.add(Delta(tool_calls=(ToolCallPiece(0, "a", "add", Piece(text)),)))
+
+    assert {"a": 1} == answer.response().tool_calls[0].arguments
+
+
+def test_an_answer_of_chat_is_smaller_than_vectors_are():
+    padded = b'{"a": 1}' + b" " * (16 * MEGABYTE)
+
+    with pytest.raises(SenselessAnswerError, match="larger than an answer can be"):
+        parsed(padded)
+
+    assert {"a": 1} == parsed(padded, largest=17 * MEGABYTE)
+
+
+@pytest.mark.parametrize("content", [b"[]," * MEGABYTE, b"{}," * MEGABYTE, b"1," * (8 * MEGABYTE)])
+def test_an_answer_of_countless_parts_is_not_parsed(content):
+    with pytest.raises(SenselessAnswerError, match="more parts than an answer can have"):
+        parsed(b'{"a": [%s 1]}' % content, largest=64 * MEGABYTE)
+
+
+@pytest.mark.parametrize("line", [b"data:ab\n", b"data:\n", b"x", b": comment"])
+def test_an_event_that_never_ends_is_refused(line):
+    events = Events()
+    coming = (event for _ in range(300) for event in events.fed(line * 100_000))
+
+    with pytest.raises(SenselessAnswerError, match="larger than an event can be"):
+        list(coming)
+
+
+def test_many_events_and_comments_are_together_larger_than_one_may_be():
+    events = Events()
+    whole = (b"data: " + b"x" * MEGABYTE + b"\n\n", b": keep-alive\n" * 100_000)
+
+    found = [len(list(events.fed(piece))) for _ in range(20) for piece in whole]
+
+    assert [1, 0] * 20 == found
+
+
+def test_a_piece_of_many_lines_is_taken_apart_bit_by_bit():
+    """However many lines a packed piece has: a megabyte of them at once are tens in memory."""
+    events = Events()
+    fed = events.fed(b"data: 1\r\n\r\n" * 100_000)
+
+    assert [b"1", b"1"] == [next(fed).data, next(fed).data]
+    assert 99_998 == sum(event.data == b"1" for event in fed)
+    assert events.are_whole
