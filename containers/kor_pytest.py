@@ -16,16 +16,18 @@ from typing import Any, Final, NoReturn, TypeGuard
 import pytest
 
 __all__ = [
+    "kor_config",
     "kor_container",
     "kor_kernel",
     "pytest_addoption",
     "pytest_configure",
+    "pytest_fixture_setup",
     "pytest_runtest_teardown",
     "scripted_llm",
 ]
 
 _MARKERS: Final = {
-    "kor_config(tables, **tables)": "the configuration of the fixture kor_container, as a "
+    "kor_config(tables, **tables)": "the configuration that the fixture kor_config gives, as a "
     'mapping or by section: @pytest.mark.kor_config(llm={"default": {"model": "echo:any"}}).',
     "kor_allow_real_calls": "let this test call real providers.",
 }
@@ -33,6 +35,9 @@ _CURE: Final = (
     "Use the fixture scripted_llm or another double, play a cassette, or mark the test with "
     "@pytest.mark.kor_allow_real_calls."
 )
+
+# What fixtures that outlive a test had overridden in a `kor_container`, by its space.
+_LASTING: Final = pytest.StashKey[dict[Any, list[Any]]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -57,15 +62,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def kor_container(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A fresh ``ApplicationContainer``, offline and alone: no file and no environment is read.
+def kor_config(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Mapping[str, Any]:
+    """The configuration of the test: that of the closest marker ``kor_config``, and the usual.
 
-    It runs on the configuration of the closest marker ``kor_config``; where that names no
-    default model, on the built-in ``echo``, and failures are not retried unless the marker sets
-    ``[llm.policies] retries``. The environment's keys and proxies are hidden during the test. At
-    its end the container is closed; an override left behind fails the test.
+    Where the marker names no default model the built-in ``echo`` serves, and failures are not
+    retried unless it sets ``[llm.policies] retries``. The environment's keys and proxies are
+    hidden during the test. A ``kor_container`` of your own takes it, so that the marker counts
+    there as well: ``create_container(kor_config, container=App)``.
     """
-    from kor_containers.application import create_container
     from kor_core.adapters.litellm_vendors import VENDORS
     from kor_core.adapters.vendors import COMPATIBLE
 
@@ -73,9 +79,20 @@ def kor_container(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     vendors = (name for row in VENDORS.values() for name in (*row.keys, *row.urls))
     for name in (*compatible, *vendors):
         monkeypatch.delenv(name, raising=False)
-    with create_container(_configuration(request.node)) as app:
+    return _configuration(request.node)
+
+
+@pytest.fixture
+def kor_container(kor_config: Mapping[str, Any]) -> Iterator[Any]:
+    """A fresh ``ApplicationContainer``, offline and alone: no file and no environment is read.
+
+    It runs on the fixture ``kor_config``. At the end of the test the container is closed; an
+    override left behind fails the test.
+    """
+    from kor_containers.application import create_container
+
+    with create_container(kor_config) as app:
         yield app
-        _undo_overrides(app, "kor_container")
 
 
 @pytest.fixture
@@ -151,12 +168,33 @@ def _is_table(value: object) -> TypeGuard[Mapping[str, Any]]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown() -> Generator[None, object, object]:
-    """After everything else: forget the default container, and tell of overrides left on it."""
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """Remember what fixtures that outlive a test override: it is not the test's to end."""
+    made = yield
+    if fixturedef.scope != "function":
+        spaces = request.config.stash.setdefault(_LASTING, {})
+        if fixturedef.argname == "kor_container" and (space := _space(made)) is not None:
+            spaces[space] = []
+        for space in spaces:
+            spaces[space] = space.overrides()
+    return made
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """After everything else: tell of overrides left behind, and forget the default container."""
+    # Afterwards it is gone. Not every item has arguments.
+    used = (getattr(item, "funcargs", None) or {}).get("kor_container")
     try:
         return (yield)
     finally:
-        _forget_default()
+        try:
+            # First, as it may be the default container too, and has a name of its own.
+            _undo_overrides(used, "kor_container", item.config.stash.get(_LASTING, {}))
+        finally:
+            _forget_default()
 
 
 def _forget_default() -> None:
@@ -168,7 +206,7 @@ def _forget_default() -> None:
     except LookupError:
         return
     try:
-        _undo_overrides(default, "the default container")
+        _undo_overrides(default, "the default container", {})
     finally:
         kernel.reset_kernel()
 
@@ -177,16 +215,30 @@ def _nobody() -> NoReturn:
     raise LookupError
 
 
-def _undo_overrides(container: Any, name: str) -> None:
+def _space(container: object) -> Any:
+    """Return where a container keeps its overrides; None for what is no container of KOR."""
+    instances = sys.modules.get("kor_containers.instances")
+    if instances is None or not isinstance(container, instances.KorInstance):
+        return None
+    return container.place()[0]
+
+
+def _undo_overrides(container: Any, name: str, lasting: Mapping[Any, list[Any]]) -> None:
     """End the overrides that are in force on a container, and fail for them.
 
     A reload is one too, but nobody can end it: it lasts as long as the test.
+
+    Args:
+        container: closed or not; anything else has no overrides of KOR.
+        name: what the user calls it.
+        lasting: overrides to leave alone, by the space they are in.
     """
-    space, _ = container.place()
-    left = space.overrides()
+    space = _space(container)
+    left = [] if space is None else space.overrides()
     if left:
         # Those that its class declares belong to it.
         left = left[len(container.declarative_parent().place()[0].overrides()) :]
+    left = [override for override in left if override not in lasting.get(space, ())]
     for override in reversed(left):
         override.end()
     left = [override for override in left if not override.kept]

@@ -79,7 +79,7 @@ def test_a_project_that_does_not_use_it_imports_nothing_of_kor(project: Project)
 def test_its_fixtures_and_markers_are_listed(project: Project):
     fixtures, markers = project.show("--fixtures"), project.show("--markers")
 
-    for name in ("kor_container", "kor_kernel", "scripted_llm"):
+    for name in ("kor_config", "kor_container", "kor_kernel", "scripted_llm"):
         assert f"{name} -- " in fixtures
     assert "@pytest.mark.kor_config(tables, **tables): " in markers
     assert "@pytest.mark.kor_allow_real_calls: " in markers
@@ -175,6 +175,42 @@ def test_the_closest_marker_configures_it(project: Project):
     )
 
     project.run(passed=4)
+
+
+def test_a_container_of_ones_own_takes_the_configuration_of_the_marker(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+):
+    """With what is usual in it, and the keys of the environment hidden."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-machine")
+    project.write(
+        test_it="""
+            import os
+
+            import pytest
+            from kor_containers import ApplicationContainer, KorContainer, create_container
+            from kor_containers.providers import Container
+
+            class App(KorContainer):
+                kor = Container(ApplicationContainer)
+
+            @pytest.fixture
+            def kor_container(kor_config):
+                with create_container(kor_config, container=App) as app:
+                    yield app
+
+            @pytest.mark.kor_config(llm={"default": {"model": "echo:marked"}})
+            def test_marked(kor_container, kor_kernel):
+                assert "echo:marked" == kor_kernel.settings.llm.default.model
+                assert not kor_kernel.settings.network.trust_env
+                assert "OPENAI_API_KEY" not in os.environ
+
+            def test_usual(kor_config, kor_container):
+                assert {"model": "echo:echo"} == kor_config["llm"]["default"]
+                assert "echo:echo" == kor_container.kor.config.settings().llm.default.model
+        """
+    )
+
+    project.run(passed=2)
 
 
 def test_a_wrong_marker_or_configuration_says_what_is_wrong(project: Project):
@@ -579,6 +615,97 @@ def test_overrides_left_behind_fail_the_test_and_no_other(
     for path in ("llm.openai", "llm.echo", "llm.litellm"):
         place = next(n for n, line in enumerate(lines, 1) if path[4:] in line)
         assert f"  - {path}, overridden at {project_file(printed)}:{place}" in printed
+
+
+OWN = """
+    import pytest
+    from kor_containers import ApplicationContainer, KorContainer, create_container
+    from kor_containers.providers import Container
+
+    class App(KorContainer):
+        kor = Container(ApplicationContainer)
+
+    FAKE = object()
+    BY_FIXTURE = object()
+
+    @pytest.fixture(scope="{scope}")
+    def kor_container():
+        with create_container({{}}, container={container}) as app:
+            yield app
+
+    @pytest.fixture(scope="{scope}")
+    def faked(kor_container):
+        with kor_container.override({{"{path}echo": BY_FIXTURE}}):
+            yield kor_container
+
+    def test_leaves(faked):
+        faked.override({{"{path}openai": FAKE}})
+
+    def test_finds_nothing(kor_container, faked):
+        llm = getattr(kor_container, "kor", kor_container).llm
+        assert FAKE is not llm.openai()
+        assert BY_FIXTURE is llm.echo()
+"""
+
+
+@pytest.mark.parametrize("scope", ["function", "module"])
+@pytest.mark.parametrize(
+    ("container", "path"), [("App", "kor.llm."), ("ApplicationContainer", "llm.")]
+)
+def test_overrides_left_behind_on_a_container_of_ones_own_fail_the_test(
+    project: Project, scope: str, container: str, path: str
+):
+    """Whatever its scope, by its own name; those of fixtures that outlive the test stay."""
+    project.write(test_it=OWN.format(scope=scope, container=container, path=path))
+
+    printed = project.run(passed=2, errors=1)
+
+    assert "Overrides were left behind on kor_container:" in printed
+    assert f"  - {path}openai, overridden at {project_file(printed)}:" in printed
+    assert f"  - {path}echo" not in printed
+    assert "the default container" not in printed
+
+
+def test_overrides_of_a_plain_container_are_told_of_once_when_it_is_the_default_too(
+    project: Project,
+):
+    project.write(
+        test_it="""
+            import pytest
+            from kor_containers import create_container
+
+            @pytest.fixture
+            def kor_container(kor_config):
+                with create_container(kor_config) as app:
+                    yield app
+
+            def test_leaves(kor_kernel, kor_container):
+                kor_container.llm.openai.override(object())
+        """
+    )
+
+    printed = project.run(passed=1, errors=1)
+
+    assert "Overrides were left behind on kor_container:" in printed
+    assert "the default container" not in printed
+
+
+def test_a_fixture_of_that_name_that_is_no_container_of_kor_is_left_alone(project: Project):
+    project.write(
+        test_it="""
+            import pytest
+            import kor_containers
+
+            @pytest.fixture(scope="module")
+            def kor_container():
+                return "theirs"
+
+            def test_it(kor_container):
+                assert "theirs" == kor_container
+        """
+    )
+
+    project.run(passed=1)
 
 
 def project_file(printed: str) -> str:
