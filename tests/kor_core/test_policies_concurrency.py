@@ -349,6 +349,22 @@ class Meddling:
 # --- several gates --------------------------------------------------------------------------
 
 
+async def test_an_account_has_gates_of_its_own_that_go_when_nobody_is_there():
+    concurrency = Concurrency({"openai": 1})
+
+    async with concurrency.place(["openai:m", "openai"], "acme", "acme"):
+        second = asyncio.create_task(concurrency.place(["openai"], "acme", "acme").__aenter__())
+        await settled()
+        async with concurrency.place(["openai"], "globex"), concurrency.place(["openai"], "x", "x"):
+            assert not second.done()  # the same account has the same limit
+
+    await second
+    del second
+    gc.collect()
+    assert {} == dict(concurrency._of_accounts)
+    assert 1 == concurrency.gates["openai"].free
+
+
 async def test_names_without_a_limit_cost_nothing():
     concurrency = Concurrency({})
 

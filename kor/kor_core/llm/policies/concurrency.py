@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from threading import Lock
 from types import TracebackType
 from typing import Final
+from weakref import WeakValueDictionary
 
 __all__ = ["Concurrency", "Gate", "Place"]
 
@@ -19,6 +20,9 @@ _FEW: Final = 16
 
 class Concurrency:
     """The gates of those names that have a limit.
+
+    A tenant that brings its own key or endpoint has gates of its own, with the same limits: what
+    is slow there keeps no place from others.
 
     Args:
         limits: places by name, such as ``{"openai": 20, "openai:gpt-4": 5}``.
@@ -34,17 +38,33 @@ class Concurrency:
         self.gates: Final[Mapping[str, Gate]] = {
             name: Gate(limit) for name, limit in limits.items()
         }
+        # Weak: a gate at which nobody is or waits is like a new one.
+        self._of_accounts: WeakValueDictionary[tuple[str, str], Gate] = WeakValueDictionary()
+        self._lock = Lock()
 
-    def place(self, names: Iterable[str], tenant: str | None = None) -> "Place":
+    def place(
+        self, names: Iterable[str], tenant: str | None = None, account: str | None = None
+    ) -> "Place":
         """Return a context manager that holds a place at each of the names with a limit.
 
         Args:
             names: always in the same order, the narrower first: a call that waits for a busy
                 model must keep no place of the provider from others.
             tenant: whose call it is.
+            account: whose key and endpoint are used; None for the operator's.
         """
         gates = self.gates
-        return Place(tuple(gates[name] for name in names if name in gates), tenant)
+        if account is None:
+            return Place(tuple(gates[name] for name in names if name in gates), tenant)
+        own = tuple(self._gate_of(account, name) for name in names if name in gates)
+        return Place(own, tenant)
+
+    def _gate_of(self, account: str, name: str) -> "Gate":
+        with self._lock:
+            gate = self._of_accounts.get((account, name))
+            if gate is None:
+                gate = self._of_accounts[account, name] = Gate(self.gates[name].limit)
+            return gate
 
 
 class Place:
@@ -89,7 +109,7 @@ class Gate:
         limit: places, at least one.
     """
 
-    __slots__ = ("_free", "_gone", "_lock", "_queues", "limit")
+    __slots__ = ("__weakref__", "_free", "_gone", "_lock", "_queues", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit: Final = limit
