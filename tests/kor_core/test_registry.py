@@ -21,6 +21,7 @@ from kor_core.llm import notice
 from kor_core.llm.base import BaseLLMModel, BaseLLMProvider, Credentials
 from kor_core.llm.catalogue import Catalogue
 from kor_core.llm.echo import EchoProvider
+from kor_core.llm.reference import Reference
 from kor_core.llm.registry import LLMRegistry
 from kor_core.settings import settings_from
 
@@ -552,7 +553,7 @@ async def test_one_deadline_covers_all_candidates():
     [
         ({"provider": "nowhere", "model": "m"}, "llm.default.provider"),
         ({"model": "nowhere:m"}, "llm.default.model"),
-        ({"provider": "echo", "model": "m", "fallbacks": ["nowhere:m"]}, "llm.default.model"),
+        ({"provider": "echo", "model": "m", "fallbacks": ["nowhere:m"]}, "llm.default.fallbacks"),
     ],
 )
 def test_a_configured_provider_that_nobody_registered_is_an_error_of_configuration(default, key):
@@ -595,3 +596,19 @@ def test_a_key_given_with_needs_shows_in_no_frame():
 
     assert "in get_model" in shown
     assert PLANTED["api_key"] not in shown
+
+
+def test_an_unknown_provider_of_a_fallback_is_said_where_the_fallback_stands():
+    default = {"model": "echo:a", "fallbacks": ["echo:b", "nobody:c"]}
+    with pytest.raises(ConfigurationError) as caught:
+        registry_of(settings={"llm": {"default": default}}).get_model()
+
+    assert "llm.default.fallbacks" == caught.value.problems[0].key
+    assert "No provider 'nobody'" in str(caught.value)
+
+
+def test_the_example_of_a_reference_is_the_same_each_time():
+    with pytest.raises(ProviderNotFoundError, match="such as 'custom:gpt'"):
+        Reference.parse("gpt", {"echo", "litellm", "custom"})
+    with pytest.raises(ProviderNotFoundError, match="such as 'openai:gpt'"):
+        Reference.parse("gpt", {"echo", "openai", "custom"})

@@ -70,6 +70,6 @@ def spelled(provider: str, names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _cure(text: str, model: str, known: tuple[str, ...]) -> str:
     if not model:
-        example = known[0] if known else "openai"
+        example = "openai" if "openai" in known else min(known, default="openai")
         return f"A reference is written 'provider:model', such as '{example}:{text or 'model'}'."
     return "Register one with registry.register()."

@@ -278,8 +278,8 @@ class LLMRegistry:
             for candidate in found:
                 self.get_provider(candidate.reference.provider)
         except ProviderNotFoundError as error:
-            at = (*key, "provider" if model.provider == error.name else "model")
-            problem = self._settings.problem(at, str(error))
+            field = _naming(model, error.name)
+            problem = self._settings.problem((*key, field), str(error))
             raise ConfigurationError([problem]) from error
         grants = Grants(self._settings, self.providers)
         return tuple(grants.limited(found, model))
@@ -433,6 +433,13 @@ _NO_DEFAULT = Problem(
     "model by reference: get_model('provider:model').",
     key="llm.default",
 )
+
+
+def _naming(model: ModelSettings, provider: str) -> str:
+    """Return the field of a table that names a provider."""
+    if model.provider == provider:
+        return "provider"
+    return next(field for field, text in model.references() if text.startswith(provider))
 
 
 def _key(purpose: str) -> tuple[str, ...]:
