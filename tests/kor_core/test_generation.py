@@ -52,7 +52,10 @@ def test_keys_in_extra_do_not_show():
         ({"temperature": "hot"}, "temperature"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"extra": 5}, "extra is a table, such as .*, not int"),
-        ({"extra": {"max_tokens": -(10**9)}}, "extra: .*max_tokens: Expected a whole number, 1"),
+        (
+            {"extra": {"max_tokens": -(10**9)}},
+            r"^extra: max_tokens: Expected a whole number, 1 or more\.$",
+        ),
         ({"extra": {"max_completion_tokens": 0}}, "max_completion_tokens: Expected"),
         ({"extra": {"max_output_tokens": "9"}}, "max_output_tokens: Expected"),
         ({"extra": {"timeout": -1}}, "timeout: Expected a number above 0"),

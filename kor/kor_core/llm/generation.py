@@ -126,10 +126,15 @@ def _refuse_wrong_values(settings: Mapping[str, Any]) -> None:
         ModelSettings.model_validate({"model": "any", **settings})
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False)
-        problems = [Problem(f"{'.'.join(map(str, each['loc']))}: {each['msg']}.") for each in found]
+        problems = [Problem(f"{'.'.join(map(str, each['loc']))}: {_said(each)}.") for each in found]
     else:
         return
     raise ConfigurationError(problems)
+
+
+def _said(found: Mapping[str, Any]) -> str:
+    words: str = found["msg"]
+    return words.removeprefix("Value error, ").removesuffix(".")
 
 
 def _unknown(name: str) -> Problem:

@@ -26,7 +26,8 @@ class BudgetSettings(Table):
 
     A call counts where it fits `tenant`, `purpose` and `model`; what is left out fits all.
     All these calls share one pot, or have one pot each with `each`. A call that would spend
-    more than is left is refused before it is made.
+    more than is left is refused before it is made. Calls with a key or an endpoint of a
+    tenant's own are not paid for by you: they count in pots of their own.
 
     >>> BudgetSettings(amount=5, per="day", each="tenant")
     BudgetSettings(amount=Decimal('5'), per='day', each='tenant', unpriced='refuse')
