@@ -206,3 +206,22 @@ async def test_a_model_without_tools_refuses_before_any_call():
 
     with pytest.raises(Exception, match="calls no tools"):
         await run_tools(Plain("m", {}), "?", [add])
+
+
+@pytest.mark.parametrize(("wanted", "limits"), [(65, {}), (4, {"max_calls": 3})])
+async def test_calls_beyond_those_of_a_round_are_refused_to_the_model(wanted, limits):
+    most = wanted - 1
+    called = []
+    model = ScriptedModel([wanting(*[("note", {"number": n}) for n in range(wanted)]), "Done."])
+
+    def note(number: int) -> None:
+        called.append(number)
+
+    run = await run_tools(model, "?", [note], **limits)
+
+    results = [message.tool_results[0] for message in run.messages if message.role == "tool"]
+    assert [*range(most)] == sorted(called)
+    assert [*[False] * most, True] == [result.is_error for result in results]
+    assert f"Not called: no more than {most} calls are answered at once. Ask for it again." == (
+        results[-1].content
+    )

@@ -37,19 +37,22 @@ async def run_tools(
     tools: Iterable[Toolable],
     max_rounds: int = 10,
     *,
+    max_calls: int = 64,
     settings: Settable = None,
 ) -> ToolRun:
     """Ask a model, call the tools that it wants, tell it the results, until it answers.
 
     The calls of one round run at the same time; sync functions in threads. Arguments that do
-    not fit, a tool that does not exist and a :class:`~kor_core.errors.ToolError` are told to the
-    model, which may try again; other exceptions of a tool are raised.
+    not fit, a tool that does not exist, a call too many and a
+    :class:`~kor_core.errors.ToolError` are told to the model, which may try again; other
+    exceptions of a tool are raised.
 
     Args:
         model: any model that calls tools.
         messages: as for :meth:`BaseLLMModel.achat`.
         tools: typed functions, sync or async.
         max_rounds: how often the model may want tools, before it must answer.
+        max_calls: how many calls of one round are run; an answer may hold thousands.
         settings: of each call; ``timeout`` is the deadline of the whole loop, in seconds.
 
     Raises:
@@ -80,7 +83,7 @@ async def run_tools(
             if not response.tool_calls:
                 return _run(responses, said)
             if len(responses) <= max_rounds:
-                said = (*said, *await _answered(response.tool_calls, toolbox))
+                said = (*said, *await _answered(response.tool_calls, toolbox, max_calls))
     raise ToolRoundsExceededError(
         f"The model still wants tools after {max_rounds} rounds. Raise max_rounds, or describe "
         "the tools better.",
@@ -118,13 +121,15 @@ def _sum(values: Sequence[Any]) -> Any:
     return total
 
 
-async def _answered(calls: Sequence[ToolCall], tools: Sequence[Tool]) -> list[Message]:
+async def _answered(calls: Sequence[ToolCall], tools: Sequence[Tool], most: int) -> list[Message]:
     """Run the calls of a round side by side; the first failure cancels the others."""
+    words = f"Not called: no more than {most} calls are answered at once. Ask for it again."
+    refused = [tool_result(call, words, is_error=True) for call in calls[most:]]
     async with AsyncExitStack() as stack:
-        tasks = [asyncio.ensure_future(_result(call, tools)) for call in calls]
+        tasks = [asyncio.ensure_future(_result(call, tools)) for call in calls[:most]]
         for task in tasks:
             stack.push_async_callback(_ended, task)
-        return list(await asyncio.gather(*tasks))
+        return [*await asyncio.gather(*tasks), *refused]
 
 
 async def _ended(task: asyncio.Future[Message]) -> None:
