@@ -186,13 +186,15 @@ def pytest_fixture_setup(
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
     """After everything else: tell of overrides left behind, and forget the default container."""
     # Afterwards it is gone. Not every item has arguments.
-    used = (getattr(item, "funcargs", None) or {}).get("kor_container")
+    arguments: Mapping[str, object] = getattr(item, "funcargs", None) or {}
+    used = arguments.get("kor_container")
     try:
         return (yield)
     finally:
         try:
             # First, as it may be the default container too, and has a name of its own.
-            _undo_overrides(used, "kor_container", item.config.stash.get(_LASTING, {}))
+            lasting = item.config.stash.setdefault(_LASTING, {})
+            _undo_overrides(used, "kor_container", lasting)
         finally:
             _forget_default()
 
@@ -215,9 +217,9 @@ def _nobody() -> NoReturn:
     raise LookupError
 
 
-def _space(container: object) -> Any:
+def _space(container: Any) -> Any:
     """Return where a container keeps its overrides; None for what is no container of KOR."""
-    instances = sys.modules.get("kor_containers.instances")
+    instances: Any = sys.modules.get("kor_containers.instances")
     if instances is None or not isinstance(container, instances.KorInstance):
         return None
     return container.place()[0]
@@ -234,7 +236,9 @@ def _undo_overrides(container: Any, name: str, lasting: Mapping[Any, list[Any]])
         lasting: overrides to leave alone, by the space they are in.
     """
     space = _space(container)
-    left = [] if space is None else space.overrides()
+    if space is None:
+        return
+    left: list[Any] = space.overrides()
     if left:
         # Those that its class declares belong to it.
         left = left[len(container.declarative_parent().place()[0].overrides()) :]

@@ -501,7 +501,7 @@ def test_a_fingerprint_tells_keys_apart_and_shows_none(breakers: Breakers):
         ),
         (
             CircuitState("half_open", "retry_after", "RateLimitError"),
-            "half open: RateLimitError, and when to come back",
+            "half open: the provider asked to be left alone: RateLimitError",
         ),
     ],
 )

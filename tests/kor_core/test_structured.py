@@ -188,3 +188,8 @@ def test_a_schema_is_made_once_for_a_type_and_taken_as_it_is():
 
     assert schema is Schema.of(City) is Schema.of(schema)
     assert "people" not in repr(schema)
+
+
+def test_a_schema_given_as_json_schema_is_told_that_a_class_is_wanted():
+    with pytest.raises(TypeError, match=r"A schema is a class, .* pydantic model"):
+        Schema.of({"type": "object"})

@@ -197,6 +197,19 @@ def unresolved(of: "Nowhere") -> None:  # noqa: F821  # the point
 @pytest.mark.parametrize(
     ("given", "words"),
     [
+        (named, r"tools is a list of functions: tools=\[named\]"),
+        (Tool("search"), r"tools is a list of functions: tools=\[…\]"),
+        ({"name": "search"}, r"tools is a list of functions: tools=\[…\]"),
+    ],
+)
+def test_a_tool_alone_is_told_that_tools_are_a_list(given, words):
+    with pytest.raises(TypeError, match=words):
+        as_tools(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
         (3, "is a function, a Tool or a dict, not int"),
         (variadic, "parameter 'args' of variadic"),
         (named, "parameter 'kwargs' of named"),

@@ -284,6 +284,11 @@ def _strange(given: object) -> TypeError:
 
 
 def _from_dict(given: Mapping[str, Any]) -> Message:
+    if "role" not in given:
+        raise ValueError(
+            f"A message's dict lacks 'role'. Roles: {listed(_ROLES)}. Write "
+            "{'role': 'user', 'content': '…'}."
+        )
     role = _ROLES.get(name := str(given.get("role", "")))
     if role is None:
         known = listed(_ROLES)

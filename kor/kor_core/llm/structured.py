@@ -45,6 +45,11 @@ class Schema:
         >>> Schema.of(City).parsed('{"name": "Paris"}')
         City(name='Paris')
         """
+        if isinstance(wanted, Mapping):
+            raise TypeError(
+                "A schema is a class, not a mapping of JSON Schema. Give a pydantic model, a "
+                "dataclass or a TypedDict."
+            )
         try:
             return wanted if isinstance(wanted, Schema) else _schema_of(wanted)
         # Names that are not defined, and what is no type at all, are no errors of pydantic's own.

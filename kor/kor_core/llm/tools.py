@@ -91,13 +91,17 @@ def as_tools(given: Iterable[Toolable]) -> tuple[Tool, ...]:
     """Return tools for functions, dicts and tools.
 
     Raises:
-        TypeError: one of them makes no tool.
+        TypeError: one of them makes no tool, or they are no list.
         ValueError: two have the same name.
 
     >>> [tool.name for tool in as_tools([len, Tool("search")])]
     Traceback (most recent call last):
     TypeError: The parameter 'obj' of len() cannot be given by name. ...
     """
+    alone: Any = given
+    if callable(alone) or isinstance(alone, Tool | Mapping):
+        name = getattr(alone, "__name__", "…")  # pyright: ignore[reportUnknownArgumentType]  # users pass anything
+        raise TypeError(f"tools is a list of functions: tools=[{name}].")
     tools = tuple(Tool.of(each) for each in given)
     names = [tool.name for tool in tools]
     for name in names:

@@ -70,7 +70,8 @@ class CircuitState:
     def _why(self) -> str:
         if self.reason == "failures":
             return f"{self.failures} failures, the last one a {self.error}"
-        return f"{self.error}{', and when to come back' if self.reason == 'retry_after' else ''}"
+        asked = "the provider asked to be left alone: " if self.reason == "retry_after" else ""
+        return f"{asked}{self.error}"
 
 
 CLOSED: Final = CircuitState("closed")
