@@ -242,3 +242,19 @@ def test_a_candidate_that_never_qualifies_is_noted_with_the_reason(
 
     assert 0 == code
     assert "note   purpose default: echo:a: It lacks the tags eu." in out
+
+
+def test_a_fallback_that_a_budget_cannot_count_is_noted_before_it_is_needed(
+    capsys: pytest.CaptureFixture[str],
+):
+    Path("config.toml").write_text(
+        '[llm.default]\nmodel = "echo:priced"\nfallbacks = ["echo:dear"]\n'
+        "[llm.models.priced]\ninput_price = 1\noutput_price = 1\n"
+        '[llm.budgets.all]\namount = 5\nper = "day"\n'
+    )
+    code, out, _ = checked(capsys)
+
+    assert 0 == code
+    assert "ok     purpose default: echo:priced" in out
+    assert "note   purpose default: echo:dear: No price of 'echo:dear' is known" in out
+    assert "echo:priced:" not in out

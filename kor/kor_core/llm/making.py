@@ -120,8 +120,10 @@ class TargetMaker:
         target = target._replace(known=lambda: profile)  # what its class cannot do needs the object
         if policies.meter is None:
             return target.standing(policies)
-        planned = target.planned(tokens, 0, self._settings.tenant, purpose)
-        return target.standing(policies, policies.meter.refused(planned))
+        # Of at least one token, since none cost nothing, whatever the price.
+        planned = target.planned(tokens or 1, 0, self._settings.tenant, purpose)
+        meter = policies.meter
+        return target.standing(policies, meter.uncounted(planned) or meter.refused(planned))
 
     def _names(self, reference: Reference) -> tuple[str, ...]:
         provider, model = reference

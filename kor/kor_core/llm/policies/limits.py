@@ -186,6 +186,16 @@ class Meter:
         """Whether any call was refused of late; where none was, nobody need ask which."""
         return bool(self._refused)
 
+    def uncounted(self, call: Planned) -> LLMError | None:
+        """Return why a call like this one is refused always: nobody knows what it costs.
+
+        None where no budget counts it, or its price is known.
+        """
+        amounts = call.amounts()
+        bounds = (counter.bound for counter in self._counters_of(call))
+        unknown = (each for each in bounds if amounts[each.unit] is None and not each.free)
+        return next((unpriced_error(bound, call) for bound in unknown), None)
+
     def refused(self, call: Planned) -> LLMError | None:
         """Return why a call like this one was refused a moment ago; None where none was.
 
