@@ -39,6 +39,7 @@ from kor_core.errors import (
 from kor_core.llm.base import BaseLLMModel, BaseLLMProvider
 from kor_core.llm.catalogue import Catalogue
 from kor_core.llm.handle import ModelHandle
+from kor_core.llm.messages import ToolCall
 from kor_core.llm.pipeline import Policies
 from kor_core.llm.policies.breaker import Breakers
 from kor_core.llm.policies.cache import ResponseCache
@@ -737,6 +738,61 @@ async def test_a_refusal_on_the_second_try_tells_what_the_first_one_met():
 
 
 # --- streams ---
+
+
+LONG = "word " * 400  # 500 tokens by its length
+
+
+@pytest.mark.parametrize(
+    ("response", "read", "max_tokens", "tokens"),
+    [
+        (LONG, 400, None, 6 + 500),
+        (LONG, 200, None, 6 + 250),
+        (LONG, 1, None, 6 + 2),
+        (LONG, 1, 50, 6 + 50),  # the estimate stands: more may have been written
+        (LONG, 400, 50, 6 + 500),
+        (LLMResponse(LONG, usage=USAGE), None, None, 15),
+        (LLMResponse(LONG), None, None, 6 + 500),  # nobody says
+        (StreamInterruptedError("Cut.", partial=LONG), None, None, 6 + 500),
+        (RateLimitError("Slow.", status=429), None, None, 0),
+    ],
+    ids=map(str, range(9)),
+)
+async def test_a_stream_counts_no_less_than_what_was_received(response, read, max_tokens, tokens):
+    made = bench(
+        scripted(response),
+        policies={"meter": "counting", "retrier": Retrier(retries=0)},
+        llm={
+            "providers": {"first": {"tokens_per_minute": 9000}},
+            "models": {"m": PRICES},
+            "budgets": {"all": {"amount": 9000, "per": "day"}},
+        },
+    )
+    settings = {} if max_tokens is None else {"max_tokens": max_tokens}
+    with suppress(LLMError):
+        async with made.model.astream("Hello!", settings=settings) as stream:
+            number = 0
+            async for _ in stream:
+                number += 1
+                if number == read:
+                    break
+
+    counted, spent = await used(made)
+    money = {0: 0, 15: 20}.get(tokens, 6 + 2 * (tokens - 6))  # US$
+    assert (tokens, money * 10**9) == (counted, spent)
+
+
+async def test_the_pieces_of_tool_calls_count_as_received():
+    call = ToolCall("1", "print_it", {"text": LONG})
+    made = bench(
+        scripted(LLMResponse("", (call,))),
+        policies={"meter": "counting"},
+        llm={"providers": {"first": {"tokens_per_minute": 9000}}},
+    )
+
+    await made.model.astream("Hello!", tools=[print_it]).collect()
+
+    assert 500 < (await used(made))[0] < 530
 
 
 async def test_a_stream_goes_to_the_next_before_its_first_delta():

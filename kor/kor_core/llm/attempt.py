@@ -4,16 +4,20 @@ import asyncio
 from contextlib import suppress
 from decimal import Decimal
 from http import HTTPStatus
+from math import ceil
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
 
 from kor_core.errors import LLMConnectionError, LLMError, StateUnavailableError
 from kor_core.llm.pipeline import Policies
+from kor_core.llm.policies.bounds import Planned
 from kor_core.llm.policies.breaker import Guard
 from kor_core.llm.policies.concurrency import Place
+from kor_core.llm.policies.estimates import length_in_tokens
 from kor_core.llm.policies.ledger import Entry, Ledger
 from kor_core.llm.policies.limits import Reservation
+from kor_core.llm.response import Delta
 from kor_core.llm.target import Target
 
 __all__ = ["Owner", "Request"]
@@ -33,6 +37,10 @@ class Owner(Protocol):
 
     def goes_on(self, target: Target, error: LLMError) -> bool:
         """Take in a failure; say whether the call goes on after it."""
+        ...
+
+    def planned(self, target: Target, written: int = 0) -> Planned:
+        """Return what the request may take where the answer has at least so many tokens."""
         ...
 
 
@@ -66,6 +74,7 @@ class Request:
         self._entry: Entry = owner.ledger.attempt(str(target.reference))
         self._started = 0.0
         self._began = False
+        self._received = 0.0  # tokens, by the length of the deltas
         self._result: Any = None
 
     async def queued(self) -> bool:
@@ -100,11 +109,15 @@ class Request:
         self._started = perf_counter()
         return self
 
-    def began(self) -> None:
-        """Take note of the first delta: the reader has it, so that nobody else can answer."""
+    def gave(self, delta: Delta) -> None:
+        """Take note of a delta: once the reader has the first, nobody else can answer."""
         if not self._began:
             self._began = True
             self._note_latency()
+        if self._reservation is not None:
+            self._received += length_in_tokens(delta.text)
+            for piece in delta.tool_calls:
+                self._received += length_in_tokens(piece.name) + length_in_tokens(piece.arguments)
 
     def answered(self, result: T) -> T:
         """Take note of the answer, and return it."""
@@ -139,16 +152,25 @@ class Request:
     async def _settled(self, outcome: BaseException | None) -> None:
         if self._reservation is None:
             return
-        if outcome is None:
-            usage, cost = getattr(self._result, "usage", None), getattr(self._result, "cost", None)
-            tokens = None if usage is None else usage.total_tokens
-        elif _is_refusal(outcome):
-            tokens, cost = 0, Decimal()
-        else:
-            return  # nobody knows what it took, and the estimate stands
+        tokens, cost = self._taken(outcome)
         # The answer is there, or the error: counting it must not take its place.
         with suppress(StateUnavailableError):
             await self._reservation.settle(tokens=tokens, cost=cost)
+
+    def _taken(self, outcome: BaseException | None) -> tuple[int, Decimal | None]:
+        """Return how many tokens it took, and what it cost.
+
+        Where nobody says, as in a stream that is cut or left, the estimate stands, and no less
+        than what was received.
+        """
+        if outcome is not None and not self._began and _is_refusal(outcome):
+            return 0, Decimal()
+        usage, cost = getattr(self._result, "usage", None), getattr(self._result, "cost", None)
+        tokens: int | None = None if usage is None else usage.total_tokens
+        if tokens is not None:
+            return tokens, cost
+        least = self._owner.planned(self.target, ceil(self._received))
+        return least.tokens, least.cost if cost is None else cost
 
 
 def _is_refusal(outcome: BaseException) -> bool:

@@ -21,6 +21,7 @@ from kor_core.llm.attempt import Request
 from kor_core.llm.deadline import too_late
 from kor_core.llm.pipeline import Policies
 from kor_core.llm.plan import Plan
+from kor_core.llm.policies.bounds import Planned
 from kor_core.llm.policies.ledger import Ledger
 from kor_core.llm.policies.limits import Reservation
 from kor_core.llm.policies.reactions import Next, asked_wait, reaction_to
@@ -116,7 +117,7 @@ class Call:
                         if isinstance(each, LLMResponse):
                             answer = request.answered(each)
                         else:
-                            request.began()
+                            request.gave(each)
                             yield each
             trace(answer)
         # Out here: a reader who goes with the last delta in hand has cancelled nothing.
@@ -174,11 +175,15 @@ class Call:
         self._errors.append(self._failed or open_error(target.reference, state))
 
     async def _reserved(self, target: Target) -> Reservation | None:
-        meter, plan = self.policies.meter, self._plan
-        if meter is None:
-            return None
-        planned = target.planned(plan.tokens, plan.max_tokens, plan.tenant, plan.purpose)
-        return await meter.reserve(planned)
+        meter = self.policies.meter
+        return None if meter is None else await meter.reserve(self.planned(target))
+
+    def planned(self, target: Target, written: int = 0) -> Planned:
+        """Return what a request may take where the answer has at least so many tokens."""
+        plan = self._plan
+        answer = max(plan.max_tokens, written)
+        tokens = plan.tokens - plan.max_tokens + answer
+        return target.planned(tokens, answer, plan.tenant, plan.purpose)
 
     def goes_on(self, target: Target, error: LLMError) -> bool:
         """Take in a failure, and decide who is asked next; False once the time is up."""

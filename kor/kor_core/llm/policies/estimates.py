@@ -1,9 +1,10 @@
 """How many tokens a request may take, before anybody has counted them."""
 
 from collections.abc import Iterable, Mapping
+from math import ceil
 from typing import Any, Final
 
-__all__ = ["estimated_tokens", "longest_answer"]
+__all__ = ["estimated_tokens", "length_in_tokens", "longest_answer"]
 
 # About four letters of English make a token, and three bytes of everything else.
 _LETTERS: Final = 4
@@ -40,10 +41,16 @@ def estimated_tokens(texts: Iterable[str], max_tokens: int | None = None) -> int
     >>> estimated_tokens(["You are brief.", "What is the capital of France?"], max_tokens=100)
     120
     """
-    return sum(_tokens_in(text) + _AROUND_A_MESSAGE for text in texts) + max(0, max_tokens or 0)
+    asked = sum(ceil(length_in_tokens(text)) + _AROUND_A_MESSAGE for text in texts)
+    return asked + max(0, max_tokens or 0)
 
 
-def _tokens_in(text: str) -> int:
+def length_in_tokens(text: str) -> float:
+    """Return how many tokens a text, or a piece of one, makes about.
+
+    >>> length_in_tokens("Hello!"), length_in_tokens("été")
+    (1.5, 1.6666666666666667)
+    """
     if text.isascii():
-        return -(-len(text) // _LETTERS)
-    return -(-len(text.encode("utf-8", "surrogatepass")) // _BYTES)
+        return len(text) / _LETTERS
+    return len(text.encode("utf-8", "surrogatepass")) / _BYTES
