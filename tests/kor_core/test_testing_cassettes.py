@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -570,3 +571,11 @@ async def test_bodies_that_are_no_json_survive(tape: Path):
     requests = [item["request"] for item in written(tape)["exchanges"]]
     kinds = [{*request} - {"method", "url"} for request in requests]
     assert [{"text"}, {"base64"}, set(), {"text"}] == kinds
+
+
+def test_secrets_are_masked_in_other_spellings_too():
+    mask, secret = Mask(), 'sk-planted+/"0123456789'
+    mask.learn([(b"Authorization", f"Bearer {secret}".encode())], "", {})
+    spelled = [secret, json.dumps(secret)[1:-1], quote(secret, safe=""), quote_plus(secret)]
+
+    assert " ".join([MASK] * 4) == mask.text(" ".join(spelled))

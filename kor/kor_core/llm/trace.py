@@ -9,7 +9,8 @@ from kor_core.llm.pipeline import Policies
 from kor_core.llm.plan import Plan
 from kor_core.llm.policies.ledger import Ledger
 from kor_core.llm.response import LLMResponse
-from kor_core.redaction import redact, secrets_in
+from kor_core.redaction import Config, redact
+from kor_core.spellings import spellings_of
 
 __all__ = ["Trace"]
 
@@ -73,8 +74,8 @@ class Trace:
 
     def _masked(self, text: str) -> str:
         """Return a text without keys: some servers repeat them in what they answer."""
-        configs = [self._plan.settings.extra, *(each.config for each in self._plan.targets)]
-        return redact(text, secrets_in(configs))
+        configs = [Config(self._plan.settings.extra), *(t.config for t in self._plan.targets)]
+        return redact(text, {secret for each in configs for secret in spellings_of(each)})
 
 
 def _written(result: object) -> str | None:

@@ -7,7 +7,8 @@ from threading import Lock
 from typing import Any, Final, TypeGuard
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from kor_core.redaction import MASK, is_secret_name, redact
+from kor_core.redaction import MASK, Config, is_secret_name, redact
+from kor_core.spellings import spellings_of
 
 __all__ = ["Mask", "is_list", "is_table"]
 
@@ -59,7 +60,8 @@ class Mask:
         self._remember(_cookie(value) for name, value in headers if name.lower() == b"set-cookie")
 
     def _remember(self, found: Iterable[str]) -> None:
-        secrets = {secret for secret in found if len(secret) >= _SHORTEST_LEARNED}
+        spelled = spellings_of(Config(secrets=[*found]))
+        secrets = {secret for secret in spelled if len(secret) >= _SHORTEST_LEARNED}
         with self._lock:
             self._secrets |= secrets
 
