@@ -56,3 +56,12 @@ def test_what_is_no_text_is_a_type_error(text):
 def test_without_any_provider_the_error_still_gives_an_example():
     with pytest.raises(ProviderNotFoundError, match="'openai:gpt-4'"):
         Reference.parse("gpt-4", [])
+
+
+@pytest.mark.parametrize("text", ["openai:gpt-4\nWARNING:root:fake", "openai:\x1b[2J", "op\nen:a"])
+def test_a_reference_that_does_not_print_is_refused_on_one_line(text):
+    with pytest.raises(ConfigurationError) as caught:
+        Reference.parse(text, KNOWN)
+
+    assert f"{text!r} is no reference: some of it does not print" in str(caught.value)
+    assert text not in str(caught.value)

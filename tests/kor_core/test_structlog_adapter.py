@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+from urllib.parse import quote
 
 import openai
 import orjson
@@ -344,6 +345,37 @@ async def test_those_who_opt_in_read_prompts_and_answers_at_debug_and_never_a_ke
     masked = f"{ANSWER}, **********"
     assert [masked, masked, masked, None] == [event.get("answer") for event in contents]
     assert KEY not in json.dumps(lines())
+
+
+def test_a_key_in_other_spellings_is_masked_in_what_is_logged_too(caplog):
+    token = 'tok-planted"/0123456789'
+    extra = {"extra_headers": {"Authorization": f"Bearer {token}"}}
+    settings = {
+        "llm": {
+            "default": {"model": "p:m"},
+            "providers": {"p": {"extra": extra}},
+            "policies": {"log_content": True},
+        }
+    }
+    spelled = [token, json.dumps(token)[1:-1], quote(token, safe="")]
+    app = create_container(settings, providers=[ScriptedProvider([" ".join(spelled)], id="p")])
+
+    with caplog.at_level(logging.DEBUG, "kor.llm"):
+        app.kernel().model_selector.get_model().generate(
+            f"My password is {token[::-1]}", extra={"password": token[::-1]}
+        )
+
+    assert "answer='********** ********** **********'" in caplog.text
+    assert "prompt='My password is **********'" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["m\nWARNING:root:fake", "m error=None tenant=acme", "m'", ""])
+def test_no_text_forges_a_line_or_a_fact_of_a_text_log(name, caplog):
+    with caplog.at_level(logging.INFO, "kor.llm"):
+        CallLog()(CallEvent("llm.call.finished", "chat", "p:m", tenant=name))
+
+    (record,) = caplog.records
+    assert f"llm.call.finished kind=chat model=p:m tenant={name!r}" == record.getMessage()
 
 
 async def test_the_applications_own_calls_of_an_sdk_are_logged_as_ever(upstream, caplog):

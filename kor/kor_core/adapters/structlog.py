@@ -5,6 +5,7 @@ handlers. An application that configured neither sees nothing, as with any well-
 """
 
 import logging
+import re
 import sys
 from typing import Any, Final, TextIO
 
@@ -53,11 +54,7 @@ class CallLog:
         if _structlog_is_configured():
             _structlog().get_logger(_NAME).log(level, name, **facts)
         elif self._logger.isEnabledFor(level):
-            # Texts of others in quotes, so that a line break in one begins no line of the log.
-            words = " ".join(
-                f"{fact}={value!r}" if fact in _QUOTED else f"{fact}={value}"
-                for fact, value in facts.items()
-            )
+            words = " ".join(f"{fact}={_quoted(fact, value)}" for fact, value in facts.items())
             # `extra` too, for handlers that write the facts apart.
             self._logger.log(level, "%s %s", name, words, extra={"kor": facts})
 
@@ -67,6 +64,13 @@ def _level(name: EventName) -> int:
 
 
 _QUOTED: Final = frozenset({"prompt", "answer"})
+_PLAIN: Final = re.compile(r"[\w.:/@+-]+")
+
+
+def _quoted(fact: str, value: object) -> object:
+    """Return a text of others in quotes: one may break the line, or look like further facts."""
+    is_plain = fact not in _QUOTED and (not isinstance(value, str) or _PLAIN.fullmatch(value))
+    return value if is_plain else repr(value)
 
 
 def _facts(event: CallEvent) -> dict[str, Any]:

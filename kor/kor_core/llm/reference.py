@@ -9,6 +9,7 @@ from kor_core.errors import ConfigurationError, Problem, ProviderNotFoundError
 __all__ = ["SEPARATORS", "Reference", "spelled"]
 
 SEPARATORS: Final = (":", "/")
+_UNPRINTED: Final = "some of it does not print. Write it on one line."
 
 
 class Reference(NamedTuple):
@@ -34,7 +35,7 @@ class Reference(NamedTuple):
 
         Raises:
             ProviderNotFoundError: what stands before is no registered provider.
-            ConfigurationError: nothing stands behind.
+            ConfigurationError: nothing stands behind, or some of it does not print.
             TypeError: it is no text.
 
         >>> Reference.parse("litellm/ollama/llama3:8b", ["litellm", "openai"])
@@ -43,6 +44,8 @@ class Reference(NamedTuple):
         if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users pass anything
             kind = type(text).__name__
             raise TypeError(f"A reference is a text such as 'openai:gpt-4', not {kind}.")
+        if not text.isprintable():  # it would forge lines of logs
+            raise ConfigurationError([Problem(f"{text!r} is no reference: {_UNPRINTED}")])
         known = tuple(known)
         cut = min((at for at in map(text.find, SEPARATORS) if at >= 0), default=len(text))
         provider, model = text[:cut], text[cut + 1 :]
