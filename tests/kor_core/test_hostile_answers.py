@@ -1,5 +1,8 @@
 """Answers made to hold up the event loop or to fill the memory, of a few kilobytes each."""
 
+import struct
+from base64 import b64encode
+
 import pytest
 
 from kor_core.adapters.attempt import SenselessAnswerError
@@ -10,9 +13,10 @@ from kor_core.adapters.litellm_anthropic import MessageEvents
 from kor_core.adapters.response_events import ResponseEvents
 from kor_core.adapters.sse import Events
 from kor_core.llm.response import Delta, ToolCallPiece
-from kor_core.llm.streams import StreamedAnswer
+from kor_core.llm.streams import StreamedAnswer, arguments_of
 
 MEGABYTE = 1 << 20
+BOM = b"\xef\xbb\xbf"
 
 # As indexes of a dict all of these are in the same place, and each look-up compares them all.
 COLLIDING = [(2**61 - 1) * number for number in range(1, 4)]
@@ -133,3 +137,49 @@ def test_a_piece_of_many_lines_is_taken_apart_bit_by_bit():
     assert [b"1", b"1"] == [next(fed).data, next(fed).data]
     assert 99_998 == sum(event.data == b"1" for event in fed)
     assert events.are_whole
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_a_vector_without_bounds_is_refused(bad):
+    packed = b64encode(struct.pack("<2f", 1.0, bad)).decode()
+
+    for vector in ([1.0, bad], packed):
+        with pytest.raises(SenselessAnswerError, match="no list of numbers"):
+            embeddings_of({"data": [{"embedding": vector}]}, 1)
+
+
+def test_vectors_of_different_lengths_are_refused():
+    rows = [{"embedding": [1.0, 2.0]}, {"embedding": [1.0]}]
+
+    with pytest.raises(SenselessAnswerError, match="embeddings of different lengths"):
+        embeddings_of({"data": rows}, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (rb'"a \ud800 b"', "a \ufffd b"),
+        (rb'"\uDC00\uD800"', "\ufffd\ufffd"),
+        (rb'"\ud83d\ude00 \u00e9"', "\U0001f600 \u00e9"),
+        (rb'"\\ud800 \n\"\\\ud800"', '\\ud800 \n"\\\ufffd'),
+        (b'"\xed\xa0\x80"', "\ufffd"),
+        (b'\xef\xbb\xbf"\xed\x95\x9c"', "\ud55c"),
+    ],
+)
+def test_half_of_a_character_is_replaced_when_it_is_read(content, expected):
+    """A lone surrogate could not be sent back in the next round of a conversation."""
+    table = b'{"a": %s}' % content.removeprefix(BOM)
+    found = parsed(BOM + table if content.startswith(BOM) else table)
+
+    assert {"a": expected} == found
+
+
+def test_broken_bytes_are_no_valid_json():
+    with pytest.raises(SenselessAnswerError, match="no valid JSON"):
+        parsed(b'{"a": "\xed"}')
+
+
+def test_half_of_a_character_in_arguments_is_replaced():
+    assert {"a": "\ufffd", "b": "\U0001f600"} == arguments_of(
+        "add", r'{"a": "\udead", "b": "\ud83d\ude00"}'
+    )

@@ -10,6 +10,7 @@ from kor_core.errors import ProviderError
 from kor_core.llm.messages import ToolCall
 from kor_core.llm.response import LLMResponse, Usage
 from kor_core.llm.streams import arguments_of
+from kor_core.llm.surrogates import without_halves
 
 __all__ = [
     "LARGEST_ANSWER",
@@ -56,7 +57,7 @@ def parsed(content: bytes, largest: int = LARGEST_ANSWER) -> Mapping[str, Any]:
     if len(content) >= _COUNTED_FROM:
         _refuse_large(content, largest)
     try:
-        answer = json.loads(content)
+        answer = json.loads(_text_of(content) if _may_hold_halves(content) else content)
     except (ValueError, RecursionError):
         is_page = content.lstrip()[:1] == b"<"
         what = "an HTML page" if is_page else "no valid JSON" if content.strip() else "empty"
@@ -64,6 +65,14 @@ def parsed(content: bytes, largest: int = LARGEST_ANSWER) -> Mapping[str, Any]:
     if not is_table(answer):
         raise SenselessAnswerError("the body is JSON, but no object")
     return answer
+
+
+def _may_hold_halves(content: bytes) -> bool:
+    return b"\\u" in content or b"\xed" in content
+
+
+def _text_of(content: bytes) -> str:
+    return without_halves(content.decode("utf-8", "surrogatepass").removeprefix("\ufeff"))
 
 
 def _refuse_large(content: bytes, largest: int) -> None:

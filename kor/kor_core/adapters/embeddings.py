@@ -5,6 +5,7 @@ from array import array
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import isfinite
 from typing import Any, Final
 
 from kor_core.adapters.attempt import SenselessAnswerError
@@ -38,9 +39,12 @@ def embeddings_of(answer: Mapping[str, Any], count: int) -> Embeddings:
     found: Mapping[int, Any] = _by_index(rows, count) if len(rows) == count else {}
     if len(found) != count:
         raise SenselessAnswerError(f"it holds {len(rows)} embeddings for {count} texts")
+    vectors = tuple(_vector(found[index]) for index in range(count))
+    if len(set(map(len, vectors))) > 1:
+        raise SenselessAnswerError("it holds embeddings of different lengths")
     usage = usage_of(answer.get("usage"))
     return Embeddings(
-        tuple(_vector(found[index]) for index in range(count)),
+        vectors,
         # Nothing is put out, which is known: the price of the call is that of its input.
         usage and replace(usage, output_tokens=0),
         model_id=text_in(answer, "model") or None,
@@ -64,7 +68,8 @@ def _vector(row: object) -> tuple[float, ...]:
         vector = _decoded(written) if isinstance(written, str) else tuple(array("d", written))
     except (TypeError, ValueError, struct.error):
         vector = ()
-    if not vector:
+    # A sum is finite where all that it sums is.
+    if not vector or not isfinite(sum(vector)):
         raise SenselessAnswerError("one of its embeddings is no list of numbers")
     return vector
 

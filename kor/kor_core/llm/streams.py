@@ -18,6 +18,7 @@ from kor_core.llm.hiding import proper
 from kor_core.llm.messages import ToolCall
 from kor_core.llm.response import Delta, LLMResponse, ToolCallPiece, Usage
 from kor_core.llm.runner import run
+from kor_core.llm.surrogates import without_halves
 
 __all__ = ["ChatStream", "StreamedAnswer", "SyncStream", "arguments_of"]
 
@@ -32,7 +33,7 @@ def arguments_of(tool: str, text: str) -> dict[str, Any]:
     ({'a': 1}, {})
     """
     try:
-        found = json.loads(text or "{}")
+        found = json.loads(without_halves(text) if "\\u" in text else text or "{}")
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
