@@ -104,27 +104,6 @@ async def test_a_tenant_with_many_calls_does_not_keep_the_others_waiting():
     assert 1 == gate.free
 
 
-async def test_a_tenants_own_slow_endpoint_keeps_no_place_from_others():
-    provider = Waiting()
-    own = {"llm": {"providers": {"waiting": {"base_url": "http://127.0.0.1:1", "api_key": "k"}}}}
-    with (
-        limited(provider, providers={"waiting": {"concurrency": 2}}) as app,
-        TenantKernels(app, {"slow": own, "other": {}}) as tenants,
-    ):
-        calls = []
-        for tenant, count in (("slow", 5), ("other", 1)):
-            with tenants.use(tenant) as kernel:
-                model = kernel.model_selector.get_model()
-                calls += [asyncio.create_task(model.agenerate(tenant)) for _ in range(count)]
-        await await_until(lambda: "other" in provider.prompts, 10, "the other's call")
-        before = list(provider.prompts)
-        provider.go.set()
-        await asyncio.gather(*calls)
-
-    assert ["other", "slow", "slow"] == sorted(before)
-    assert 6 == len(provider.prompts)
-
-
 async def test_a_stream_keeps_its_place_until_it_is_read_or_left():
     provider = ScriptedProvider(["one two", "three"])
     with limited(provider, providers={"scripted": {"concurrency": 1}}) as app:

@@ -406,6 +406,30 @@ def test_no_more_connections_than_allowed_are_open(upstream: Upstream) -> None:
     assert 2 == asyncio.run(calls())
 
 
+def test_a_host_that_is_slow_leaves_connections_to_the_others(upstream: Upstream) -> None:
+    upstream.play(faults.Hang(), times=8)
+    provider = OpenAIProvider(Transport(NetworkSettings(max_connections=4)))
+
+    def model_of(server: Upstream) -> BaseLLMModel:
+        config = {"api_key": "sk-planted", "base_url": server.openai_url}
+        return provider.create_model("gpt-4", config)
+
+    async def calls(other: Upstream) -> str:
+        slow = model_of(upstream)
+        hanging = [asyncio.create_task(slow.agenerate(str(n))) for n in range(8)]
+        try:
+            await upstream.await_requests(3)
+            async with asyncio.timeout(20):
+                return await model_of(other).agenerate("Hello!")
+        finally:
+            for task in hanging:
+                task.cancel()
+
+    with Upstream() as other:
+        assert "Hello!" == asyncio.run(calls(other))
+    assert 3 == upstream.accepted_connections
+
+
 def test_waiting_for_a_free_connection_has_an_end(upstream: Upstream) -> None:
     upstream.play(faults.Hang())
     model = model_at(upstream, max_connections=1, pool_timeout=0.1, connect_timeout=0.1)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 from kor_core.adapters.state_memory import MemoryState
 from kor_core.errors import (
@@ -1023,6 +1023,41 @@ async def test_tenants_share_the_room_for_answers_by_who_asks_the_least():
         await mallory.agenerate(f"{number}")
 
     assert "0" == await acme.agenerate("x")
+
+
+def checked(most: int) -> Any:
+    class Order(BaseModel):
+        amount: int
+
+        @field_validator("amount")
+        @classmethod
+        def check(cls, amount: int) -> int:
+            if amount > most:
+                raise ValueError("too much")
+            return amount
+
+    return Order
+
+
+async def test_an_answer_that_one_type_took_is_not_given_for_another_like_it():
+    """Validators are in no JSON Schema."""
+    loose, strict = checked(9000), checked(100)
+    made = cached('{"amount": 5000}', '{"amount": 7}')
+
+    assert 5000 == (await made.model.aparse("x", loose)).amount
+    again, other = await made.model.aparse("x", loose), await made.model.aparse("x", strict)
+
+    assert (loose, 5000) == (type(again), again.amount)
+    assert (strict, 7) == (type(other), other.amount)
+
+
+async def test_an_emulated_answer_is_not_kept_for_who_wants_none():
+    order = checked(9)
+    made = cached('{"amount": 1}', llm={"models": {"m": {"capabilities": {"json_schema": False}}}})
+    await made.model.aparse("x", order)
+
+    with pytest.raises(CapabilityNotSupportedError):
+        await made.model.aparse("x", order, strict=True)
 
 
 async def test_failures_are_kept_from_nobody():

@@ -29,6 +29,10 @@ Headers = Iterable[tuple[bytes, bytes]]
 # that a stalled upload is noticed.
 _PIECE: Final = 1 << 16
 
+# A host that is slow holds no more than all but a quarter of the connections: one tenant's
+# endpoint must not keep all the others waiting.
+_KEPT_FOR_OTHERS: Final = 4
+
 _AUTOMATIC: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
@@ -166,7 +170,8 @@ class Wire:
     def _open(self) -> tuple[aiohttp.ClientSession, Connector]:
         pool = Connector(
             ssl=self._context,
-            limit=self._settings.max_connections,
+            limit=(most := self._settings.max_connections),
+            limit_per_host=most - most // _KEPT_FOR_OTHERS,
             keepalive_timeout=self._settings.keepalive_expiry,
         )
         client = aiohttp.ClientSession(

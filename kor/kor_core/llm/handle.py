@@ -156,7 +156,7 @@ class ModelHandle(BaseLLMModel):
         needs = request.needs | _STRICT if strict and schema is not None else request.needs
         call = self._call("chat", needs, request.texts, request.settings, _prompt_of(request))
         once = request.once
-        key = self._key(lambda: ("chat", *once.canonical))
+        key = self._key(lambda: ("chat", strict, *once.canonical))
         return await call.answer(lambda target: target.chat(once, strict=strict), key)
 
     def astream(

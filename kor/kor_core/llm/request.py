@@ -76,7 +76,7 @@ class ChatRequest:
     def canonical(self) -> tuple[Any, ...]:
         """What decides the answer, as data: equal for equal requests."""
         tools = [(each.name, each.description, each.parameters) for each in self.tools]
-        schema = None if self.schema is None else self.schema.json_schema
+        schema = None if self.schema is None else (self.schema.number, self.schema.json_schema)
         return self.messages, tools, self.settings, schema
 
     @property

@@ -5,6 +5,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import count
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -26,11 +27,13 @@ class Schema:
     Args:
         name: of the type.
         json_schema: as JSON Schema.
+        number: of the type; two types may check more than their equal JSON Schemas say.
     """
 
     name: str
     json_schema: Mapping[str, Any] = field(repr=False)
     _adapter: TypeAdapter[Any] = field(repr=False, compare=False)
+    number: int = field(default_factory=count().__next__, repr=False, compare=False)
 
     @classmethod
     def of(cls, wanted: Any) -> "Schema":
