@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from kor_cli.failure import MISCONFIGURED, worded
-from kor_cli.output import write
+from kor_cli.output import width, wrapped, write
 from kor_containers import ApplicationContainer, load_settings
 from kor_core.adapters.litellm import LiteLLMModel
 from kor_core.adapters.litellm_vendors import VENDORS, qualified, vendor_of
@@ -59,7 +59,8 @@ def check(options: argparse.Namespace) -> int:
     # create_container() would stop at the first wrong names; here all is to be found at once.
     with ApplicationContainer() as bare, bare.derive({"config.operator": settings}) as app:
         found = list(findings(settings, app.llm().registry(), app.llm().selector()))
-    write("\n".join(map(str, found)))
+    longest, indent = width(), " " * len(f"{'':<6} ")
+    write("\n".join(line for each in found for line in wrapped(str(each), longest, indent)))
     return MISCONFIGURED if any(finding.mark == "wrong" for finding in found) else 0
 
 
@@ -97,6 +98,8 @@ def _sources(settings: Settings) -> Iterator[Finding]:
         yield Finding("files", ", ".join(dict.fromkeys(files)))
     elif settings.unconfigured:
         yield Finding("files", "none, so the offline echo serves", "note")
+    elif not variables:
+        yield Finding("files", "found, and nothing is set in them", "note")
     if variables:
         yield Finding("variables", listed(set(variables)))
 

@@ -2,16 +2,13 @@
 
 import argparse
 import json
-import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from decimal import Decimal
-from textwrap import wrap
 from typing import Any, Final
 
 from kor_cli.failure import MISCONFIGURED, worded
-from kor_cli.output import write
+from kor_cli.output import width, wrapped, write
 from kor_containers import create_container
 from kor_core.llm.selection import Ranked, Rejected
 from kor_core.llm.selector import Explanation
@@ -34,14 +31,8 @@ def explain(options: argparse.Namespace) -> int:
     with create_container(options.config).kernel() as kernel:
         selector = kernel.model_selector
         found = selector.explain(options.purpose, needs=needs, tokens=options.tokens)
-    write(as_json(found) if options.json else "\n".join(lines(found, _width())))
+    write(as_json(found) if options.json else "\n".join(lines(found, width())))
     return 0 if found.candidates else MISCONFIGURED
-
-
-def _width() -> int | None:
-    """Return the width of the terminal; None for files and pipes, where lines stay whole."""
-    is_shown = sys.stdout is not None and sys.stdout.isatty()  # pyright: ignore[reportUnnecessaryComparison]  # so under `>&-`
-    return shutil.get_terminal_size().columns if is_shown else None
 
 
 def as_json(found: Explanation) -> str:
@@ -61,12 +52,12 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def lines(found: Explanation, width: int | None = None) -> Iterator[str]:
+def lines(found: Explanation, longest: int | None = None) -> Iterator[str]:
     """Yield the candidates as a table, those left out with their reasons, and the sentence.
 
     Args:
         found: what is explained.
-        width: longest line, in characters; None for no limit.
+        longest: line, in characters; None for no limit.
 
     >>> only = Ranked("echo:any", Decimal(0), Decimal("0.60"), 8192, None, "closed")
     >>> for line in lines(Explanation((only,), (), "It is the only candidate.")):
@@ -82,9 +73,9 @@ def lines(found: Explanation, width: int | None = None) -> Iterator[str]:
         yield ""
     if found.rejected:
         yield "left out"
-        yield from _reasons(found.rejected, width)
+        yield from _reasons(found.rejected, longest)
     yield ""
-    yield from _wrapped(f"why: {worded(found.why)}", width, "     ")
+    yield from wrapped(f"why: {worded(found.why)}", longest, "     ")
 
 
 def _table(candidates: Sequence[Ranked]) -> Iterator[str]:
@@ -114,13 +105,7 @@ def _price(price: Decimal | None) -> str:
     return _UNKNOWN if price is None else f"{price.normalize():f}"
 
 
-def _reasons(rejected: Sequence[Rejected], width: int | None) -> Iterator[str]:
+def _reasons(rejected: Sequence[Rejected], longest: int | None) -> Iterator[str]:
     for each in rejected:
         yield f"   {each.reference}"
-        yield from _wrapped(f"      {worded(each.reason)}", width, "      ")
-
-
-def _wrapped(text: str, width: int | None, indent: str) -> list[str]:
-    if width is None:
-        return [text]
-    return wrap(text, width, subsequent_indent=indent, break_long_words=False)
+        yield from wrapped(f"      {worded(each.reason)}", longest, "      ")

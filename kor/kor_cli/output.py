@@ -1,10 +1,12 @@
 """What a command prints, and what is said where it cannot be."""
 
 import os
+import shutil
 import sys
 from contextlib import suppress
+from textwrap import wrap
 
-__all__ = ["UnwrittenError", "flush", "stop_writing", "write"]
+__all__ = ["UnwrittenError", "flush", "stop_writing", "width", "wrapped", "write"]
 
 
 class UnwrittenError(OSError):
@@ -39,3 +41,28 @@ def stop_writing() -> None:
     """Drop what is left: the interpreter flushes stdout at exit, and would complain again."""
     with suppress(AttributeError):  # there is none
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def width() -> int | None:
+    """Return the width of the terminal; None for files and pipes, where lines stay whole."""
+    is_shown = sys.stdout is not None and sys.stdout.isatty()  # pyright: ignore[reportUnnecessaryComparison]  # so under `>&-`
+    return shutil.get_terminal_size().columns if is_shown else None
+
+
+def wrapped(text: str, longest: int | None, indent: str) -> list[str]:
+    """Break a line between words.
+
+    Args:
+        text: the line.
+        longest: line to make of it, in characters; None for no limit.
+        indent: what the lines after the first begin with.
+
+    >>> wrapped("ok  files: one, two", 12, "    ")
+    ['ok  files:', '    one, two']
+    """
+    if longest is None:
+        return [text]
+    # Names and paths are to be copied whole, hyphens included.
+    return wrap(
+        text, longest, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )

@@ -2,12 +2,14 @@
 
 import argparse
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from typing import Any, Final, NoReturn
 
 __all__ = ["Parser", "parsed"]
 
+_NAMELESS: Final = "the following arguments are required: COMMAND"
 _NO_COMMAND: Final = re.compile(r"argument COMMAND: invalid choice: '(.*?)' \(")
 
 
@@ -25,7 +27,10 @@ class Parser(argparse.ArgumentParser):
         return [name for name in self._option_string_actions if name.startswith("--")]
 
     def error(self, message: str) -> NoReturn:
-        """End with a message that names the nearest command."""
+        """End with a message that names the nearest command, or where none is given, with help."""
+        if message == _NAMELESS:
+            self.print_help(sys.stderr)
+            self.exit(2)
         if found := _NO_COMMAND.match(message):
             message = self._no_command(found[1])
         super().error(message)

@@ -99,6 +99,26 @@ def test_the_files_and_variables_that_were_read_are_said(
     assert "ok     variables: KOR_LLM__DEFAULT__SEED\n" in out
 
 
+def test_an_empty_file_is_noted(capsys: pytest.CaptureFixture[str]):
+    Path("config.toml").write_text("")
+    _, out, _ = checked(capsys)
+
+    assert "note   files: found, and nothing is set in them\n" in out
+
+
+def test_in_a_terminal_lines_are_broken_between_words(
+    stub: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    whole = checked(capsys)[1]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    shown = checked(capsys)[1]
+
+    assert max(map(len, shown.splitlines())) <= 40 < max(map(len, whole.splitlines()))
+    assert whole.split() == shown.split()
+    assert "\n       " in shown
+
+
 def test_without_any_the_offline_echo_is_noted(capsys: pytest.CaptureFixture[str]):
     code, out, _ = checked(capsys)
 

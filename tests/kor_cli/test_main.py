@@ -45,6 +45,18 @@ def test_a_wrong_usage_ends_with_2(capsys: pytest.CaptureFixture[str], arguments
     assert "usage: kor" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("arguments", "command"), [([], "ask"), (["config"], "show")])
+def test_without_a_command_the_help_lists_them(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], command: str
+):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+
+    err = capsys.readouterr().err
+    assert f"\n    {command} " in err
+    assert "are required" not in err
+
+
 def test_help_into_a_closed_pipe_ends_quietly(
     start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ):
