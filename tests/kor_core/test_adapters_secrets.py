@@ -153,7 +153,7 @@ def test_an_error_and_all_that_hangs_on_it_hold_no_secret(
     model = made(provider, name, getattr(upstream, url))
     upstream.play(FAULTS[fault])
 
-    error = failure_of(model, timeout=0.3 if fault == "hang" else 20.0)
+    error = failure_of(model, timeout=2.0 if fault == "hang" else 20.0)
     told = everything_about(error)
 
     assert upstream.requests[0].key == KEY
