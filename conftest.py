@@ -187,8 +187,7 @@ def run_python(example: Example) -> None:
     code = compile(
         source, example.path, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
     )
-    # The code is the document's own, and this is how a document is run.
-    pending = eval(code, example.namespace)  # noqa: S307
+    pending = eval(code, example.namespace)  # noqa: S307  # the document's own code
     if inspect.iscoroutine(pending):
         example.document.runner.run(pending)
 
@@ -208,7 +207,7 @@ def run_console(example: Example) -> str | None:
     """Run each line after ``$`` and compare what it prints, on both streams, with the block."""
     for command, expected in CONSOLE.findall(example.parsed):
         path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
-        done = subprocess.run(  # noqa: S602 - the document shows what a user types into a shell
+        done = subprocess.run(  # noqa: S602  # the document shows what a user types into a shell
             command,
             shell=True,
             check=False,

@@ -106,7 +106,7 @@ async def policies() -> None:
     timed = model(default={"model": "instant:m", "timeout": 60})
     fallbacks = model(default={"model": "instant:m", "fallbacks": ["instant:n", "instant:o"]})
     cases: dict[str, Call] = {
-        "the provider's own model": lambda: usual.inner.achat(TEXT),  # type: ignore[attr-defined]
+        "the provider's own model": lambda: usual.inner.achat(TEXT),  # type: ignore[attr-defined]  # a handle, which has it
         "the handle: ledger, breaker, retrier, latency": lambda: usual.achat(TEXT),
         "the same with a deadline": lambda: timed.achat(TEXT),
         "the same of three candidates": lambda: fallbacks.achat(TEXT),

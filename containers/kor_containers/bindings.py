@@ -44,7 +44,7 @@ class Binding(Definable[T]):
         value = self.value
         if value is not MISSING:
             return value  # type: ignore[no-any-return] # a slot for any object
-        return self._home().give(self._path, self)  # type: ignore[no-any-return] # as above
+        return self._home().give(self._path, self)  # type: ignore[no-any-return] # of any type, for any binding
 
     async def async_(self) -> T:
         """The object, from async code; works for every binding.
@@ -54,8 +54,8 @@ class Binding(Definable[T]):
         """
         value = self.value
         if value is not MISSING:
-            return value  # type: ignore[no-any-return] # as above
-        return await self._home().agive(self._path, self)  # type: ignore[no-any-return] # as above
+            return value  # type: ignore[no-any-return] # a slot for any object
+        return await self._home().agive(self._path, self)  # type: ignore[no-any-return] # of any type, for any binding
 
     # --- belonging ------------------------------------------------------------------------
 

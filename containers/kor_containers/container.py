@@ -110,10 +110,9 @@ class KorContainer(Operations, containers.DeclarativeContainer, metaclass=KorMet
         Args:
             overriding_providers: binds dependencies that the container declares.
         """
-        # What comes back is a KorInstance, which type checkers need not know.
         container: Any = super().__new__(cls, **overriding_providers)
         container.adopt()
-        return container  # type: ignore[no-any-return] # as above
+        return container  # type: ignore[no-any-return] # a KorInstance, which checkers need not know
 
     @classmethod
     def reset_override(cls) -> None:

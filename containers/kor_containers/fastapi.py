@@ -99,7 +99,7 @@ def _refusal(scope: Scope, refused: tuple[int, str]) -> Response | WebSocketClos
     status, words = refused
     if scope["type"] == "http":
         return JSONResponse({"detail": words}, status_code=status)
-    code = _TRY_AGAIN_LATER if status == 503 else _POLICY_VIOLATION  # noqa: PLR2004  # as above
+    code = _TRY_AGAIN_LATER if status == 503 else _POLICY_VIOLATION  # noqa: PLR2004  # Service Unavailable
     return WebSocketClose(code, words)
 
 

@@ -96,7 +96,7 @@ async def aclose_all(built: Iterable[Built]) -> list[BaseException]:
     for item in _last_first(built):
         try:
             await item.aclose()
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # as above
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 # each closer runs, though others fail
             error.add_note(f"while closing {item.path}")
             errors.append(error)
     return errors

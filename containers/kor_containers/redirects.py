@@ -52,8 +52,7 @@ def given_below(provider: AnyProvider, *args: Any, **kwargs: Any) -> Any:
             return item(*args, **kwargs)
     if not overridings(provider):
         return provider(*args, **kwargs)
-    # Public on every provider's class, though dependency-injector's stubs leave it out.
-    return provider._provide(args, kwargs)  # type: ignore[attr-defined] # noqa: SLF001
+    return provider._provide(args, kwargs)  # type: ignore[attr-defined] # noqa: SLF001 # on every provider's class, though not in the stubs
 
 
 def copied(native: Native, home: Home) -> AnyProvider:

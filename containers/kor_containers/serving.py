@@ -153,7 +153,7 @@ def _closed(containers: Iterable[Any]) -> list[BaseException]:
     for container in containers:
         try:
             container.close()
-        except Exception as error:  # noqa: BLE001  # as above
+        except Exception as error:  # noqa: BLE001  # the others are closed too
             errors.append(error)
     return errors
 
@@ -164,7 +164,7 @@ async def _aclosed(containers: Iterable[Any]) -> list[BaseException]:
     for container in containers:
         try:
             await container.aclose()
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # as above
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the others are closed too
             errors.append(error)
     return errors
 

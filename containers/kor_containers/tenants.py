@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Generator
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 from kor_containers.config import Source
 from kor_containers.container import KorContainer
@@ -12,6 +12,7 @@ from kor_containers.derivation import Derivation
 from kor_containers.overlays import OverlaySource, checked_id, needs_async, reader_of
 from kor_containers.pool import Base, Lease, Pool
 from kor_containers.serving import Serving
+from kor_core.closing import Closing
 from kor_core.errors import ConfigurationError, KernelError, Problem
 from kor_core.kernel import Kernel, RefusedDefault, use_kernel
 
@@ -20,7 +21,7 @@ __all__ = ["TenantKernels", "TenantUse"]
 C = TypeVar("C", bound=KorContainer)
 
 
-class TenantKernels(Generic[C]):
+class TenantKernels(Closing, Generic[C]):
     """The kernels of an application's tenants.
 
     A tenant is the application's container with the settings replaced: its registry, selector
@@ -185,28 +186,6 @@ class TenantKernels(Generic[C]):
     def _withdraw(self) -> None:
         if self._refused is not None:
             self._refused.withdraw()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     def __repr__(self) -> str:
         return f"<TenantKernels {len(self.active)} active>"

@@ -249,7 +249,7 @@ def _add_common(parser: Parser) -> None:
     parser.add_argument(
         "--debug",
         action="store_true",
-        default=argparse.SUPPRESS,  # as above
+        default=argparse.SUPPRESS,  # like --config: it may stand before the command
         help="show the traceback of an error as well",
     )
 

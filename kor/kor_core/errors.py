@@ -550,10 +550,9 @@ class AllModelsFailedError(LLMError, ExceptionGroup[LLMError]):
         )
         self.args = (message, tuple(errors))
 
-    # typeshed lets a group be derived with any exceptions; ours holds LLMErrors only.
-    def derive(self, errors: Sequence[LLMError], /) -> "AllModelsFailedError":  # type: ignore[override]
+    def derive(self, errors: Sequence[LLMError], /) -> Self:  # type: ignore[override]  # of LLMErrors only
         """Keep the class when the group is split."""
-        return AllModelsFailedError(self.message, errors)
+        return type(self)(self.message, errors)
 
     def __str__(self) -> str:
         lines = "".join(f"\n  - {error}" for error in self.exceptions)

@@ -248,7 +248,7 @@ class Async(KorContainer):
         await asyncio.sleep(0.01)
         return ["connected"]
 
-    async def _join(database: Any, word: str) -> tuple[Any, str]:  # type: ignore[misc] # noqa: N805 # as above
+    async def _join(database: Any, word: str) -> tuple[Any, str]:  # type: ignore[misc] # noqa: N805 # for the class body
         return database, word
 
     word = Object("w")

@@ -84,7 +84,7 @@ class Reloading(RuleBasedStateMachine):
         path=st.sampled_from(["settings", *NEEDS]),
         by_provider=st.booleans(),
     )
-    def derive(self, parent: Any, path: str, by_provider: bool) -> Any:  # noqa: FBT001
+    def derive(self, parent: Any, path: str, by_provider: bool) -> Any:  # noqa: FBT001  # hypothesis gives it by name
         child = parent.derive(self.replacement(parent, path, by_provider=by_provider))
         self.open.append(child)
         return child
@@ -95,7 +95,7 @@ class Reloading(RuleBasedStateMachine):
         path=st.sampled_from(["operator", "settings", *NEEDS]),
         by_provider=st.booleans(),
     )
-    def override(self, app: Any, path: str, by_provider: bool) -> Override:  # noqa: FBT001
+    def override(self, app: Any, path: str, by_provider: bool) -> Override:  # noqa: FBT001  # hypothesis gives it by name
         override: Override = app.override(self.replacement(app, path, by_provider=by_provider))
         return override
 

@@ -239,7 +239,7 @@ def test_shared_bindings_are_the_very_objects_in_every_tenant(tenants, app):
             found = []
             for container in (app, tenants.container("acme"), tenants.container("beta")):
                 for name in path.split("."):
-                    container = getattr(container, name)  # noqa: PLW2901
+                    container = getattr(container, name)  # noqa: PLW2901  # walks down a path
                 found.append(container())
             assert found[0] is found[1] is found[2], path
 

@@ -273,7 +273,7 @@ async def test_an_async_source_serves_async_code_only(app, source):
 
 
 async def test_a_lambda_that_calls_an_async_function_is_found_out(app):
-    async with TenantKernels(app, lambda tenant: fetch(tenant)) as tenants:  # noqa: PLW0108
+    async with TenantKernels(app, lambda tenant: fetch(tenant)) as tenants:  # noqa: PLW0108  # a function that is not async itself
         async with tenants.use("acme") as kernel:
             found = coder(kernel)
         with pytest.raises(TenantError, match="Write `async with"), tenants.use("acme"):
@@ -283,7 +283,7 @@ async def test_a_lambda_that_calls_an_async_function_is_found_out(app):
 
 
 async def test_sync_code_finds_such_a_lambda_out_too(app):
-    async with TenantKernels(app, lambda tenant: fetch(tenant)) as tenants:  # noqa: PLW0108
+    async with TenantKernels(app, lambda tenant: fetch(tenant)) as tenants:  # noqa: PLW0108  # a function that is not async itself
         with pytest.raises(TenantError, match="Write `async with"), tenants.use("acme"):
             pass
         task = tenants.reload("acme")

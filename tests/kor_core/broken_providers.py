@@ -82,7 +82,7 @@ class TestIdWithAColon(Offline):
 class TestModelOfAnotherClass(Offline):
     breaks = ("test_create_model_returns_a_model",)
 
-    class model:  # noqa: N801  # in the place of one
+    class model:  # in the place of one
         def __init__(self, model_name, config):
             self._inner = Model(model_name, config)
 
@@ -97,7 +97,7 @@ class TestNamesInLowerCase(Offline):
     breaks = ("test_names_are_kept_verbatim", "test_the_repr_of_a_model_names_it")
     model_name = "Any-Model"
 
-    class model(Model):  # noqa: N801
+    class model(Model):
         def __init__(self, model_name, config):
             super().__init__(model_name.lower(), config)
 
@@ -118,7 +118,7 @@ class TestModelsByName(Offline):
 class TestDefaultTemperature(Online):
     breaks = ("test_what_is_not_set_is_not_sent",)
 
-    class model(OpenAIModel):  # noqa: N801
+    class model(OpenAIModel):
         def __init__(self, model_name, config, **more):
             super().__init__(model_name, {"temperature": 1.0, **config}, **more)
 
@@ -126,7 +126,7 @@ class TestDefaultTemperature(Online):
 class TestDeafToTheCall(Online):
     breaks = ("test_the_call_goes_before_the_configuration",)
 
-    class model(OpenAIModel):  # noqa: N801
+    class model(OpenAIModel):
         async def agenerate(self, prompt, **kwargs):
             return await super().agenerate(prompt)
 
@@ -134,7 +134,7 @@ class TestDeafToTheCall(Online):
 class TestUnknownSettingsIgnored(Offline):
     breaks = ("test_unknown_settings_are_refused",)
 
-    class model(Model):  # noqa: N801
+    class model(Model):
         async def achat(self, messages, *, settings=None, **kwargs):
             return await super().achat(messages, **kwargs)
 
@@ -150,7 +150,7 @@ class TestRawErrors(Online):
         "test_after_a_failure_the_model_serves",
     )
 
-    class model(OpenAIModel):  # noqa: N801
+    class model(OpenAIModel):
         async def agenerate(self, prompt, **kwargs):
             try:
                 return await super().agenerate(prompt, **kwargs)
@@ -167,7 +167,7 @@ class TestErrorsSwallowed(Online):
         *("test_no_error_shows_the_key", "test_no_log_shows_the_key"),
     )
 
-    class model(OpenAIModel):  # noqa: N801
+    class model(OpenAIModel):
         async def agenerate(self, prompt, **kwargs):
             try:
                 return await super().agenerate(prompt, **kwargs)
@@ -178,7 +178,7 @@ class TestErrorsSwallowed(Online):
 class TestAnonymousErrors(Online):
     breaks = ("test_an_error_says_whose_it_is",)
 
-    class model(OpenAIModel):  # noqa: N801
+    class model(OpenAIModel):
         async def agenerate(self, prompt, **kwargs):
             try:
                 return await super().agenerate(prompt, **kwargs)
@@ -190,7 +190,7 @@ class TestAnonymousErrors(Online):
 class TestErrorsThatDoNotTravel(Online):
     breaks = ("test_an_error_survives_pickling", "test_no_error_shows_the_key")
 
-    class model(OpenAIModel):  # noqa: N801
+    class model(OpenAIModel):
         async def agenerate(self, prompt, **kwargs):
             try:
                 return await super().agenerate(prompt, **kwargs)
@@ -202,7 +202,7 @@ class TestErrorsThatDoNotTravel(Online):
 class TestWaitForgotten(Online):
     breaks = ("test_how_long_to_wait_is_kept",)
 
-    class model(OpenAIModel):  # noqa: N801
+    class model(OpenAIModel):
         async def agenerate(self, prompt, **kwargs):
             try:
                 return await super().agenerate(prompt, **kwargs)
@@ -214,7 +214,7 @@ class TestWaitForgotten(Online):
 class TestNoDeadline(Online):
     breaks = ("test_the_deadline_of_a_call_is_kept",)
 
-    class model(OpenAIModel):  # noqa: N801
+    class model(OpenAIModel):
         async def _chat(self, request):
             return await super()._chat(request.once)
 
@@ -228,7 +228,7 @@ class TestTriesAgain(Online):
         "test_no_log_shows_the_key",
     )
 
-    class model(OpenAIModel):  # noqa: N801
+    class model(OpenAIModel):
         async def agenerate(self, prompt, **kwargs):
             try:
                 return await super().agenerate(prompt, **kwargs)
@@ -242,7 +242,7 @@ class TestTriesAgain(Online):
 class TestCancellationSwallowed(Online):
     breaks = ("test_a_cancelled_call_ends_as_cancelled",)
 
-    class model(OpenAIModel):  # noqa: N801
+    class model(OpenAIModel):
         async def agenerate(self, prompt, **kwargs):
             try:
                 return await super().agenerate(prompt, **kwargs)
@@ -253,7 +253,7 @@ class TestCancellationSwallowed(Online):
 class TestRequestOutlivesItsCall(Online):
     breaks = ("test_a_cancelled_call_leaves_the_server",)
 
-    class model(OpenAIModel):  # noqa: N801
+    class model(OpenAIModel):
         async def agenerate(self, prompt, **kwargs):
             return await asyncio.shield(super().agenerate(prompt, **kwargs))
 
@@ -264,7 +264,7 @@ class TestRequestOutlivesItsCall(Online):
 class TestQuietCut(Online):
     breaks = ("test_a_cut_stream_says_so",)
 
-    class model(OpenAIModel):  # noqa: N801
+    class model(OpenAIModel):
         async def _stream(self, request):
             try:
                 async for delta in super()._stream(request):
@@ -280,7 +280,7 @@ class TestQuietCut(Online):
 class TestStreamOutlivesItsReader(Online):
     breaks = ("test_leaving_a_stream_leaves_the_server",)
 
-    class model(OpenAIModel):  # noqa: N801
+    class model(OpenAIModel):
         async def _stream(self, request):
             queue = asyncio.Queue()
 
@@ -303,7 +303,7 @@ class TestStreamInOnePiece(Online):
     breaks = ("test_a_stream_comes_in_pieces",)
     may_break = ("test_a_cut_stream_says_so", "test_leaving_a_stream_leaves_the_server")
 
-    class model(OpenAIModel):  # noqa: N801
+    class model(OpenAIModel):
         async def _stream(self, request):
             deltas = [delta async for delta in super()._stream(request)]
             yield Delta("".join(delta.text for delta in deltas))
@@ -318,7 +318,7 @@ class TestBoundToItsFirstLoop(Offline):
     breaks = ("test_one_model_serves_several_loops", "test_one_model_serves_threads_side_by_side")
     may_break = ("test_sync_calls_work_inside_a_running_loop",)
 
-    class model(Model):  # noqa: N801
+    class model(Model):
         loop = None
 
         async def agenerate(self, prompt, **kwargs):
@@ -332,7 +332,7 @@ class TestAnswersMixedUp(Offline):
     breaks = ("test_answers_of_calls_at_once_are_not_mixed_up",)
     may_break = ("test_one_model_serves_threads_side_by_side",)
 
-    class model(Model):  # noqa: N801
+    class model(Model):
         async def agenerate(self, prompt, **kwargs):
             self.prompt = prompt
             await asyncio.sleep(0.01)
@@ -362,7 +362,7 @@ class TestOneKeyForAll(Online):
 class TestReprWithTheKey(Offline):
     breaks = ("test_no_repr_shows_the_key",)
 
-    class model(Model):  # noqa: N801
+    class model(Model):
         def __repr__(self):
             return f"<Model {self.model_name} {self.config.get('api_key')!s}>"
 
@@ -370,7 +370,7 @@ class TestReprWithTheKey(Offline):
 class TestErrorsWithTheKey(Online):
     breaks = ("test_no_error_shows_the_key",)
 
-    class model(OpenAIModel):  # noqa: N801
+    class model(OpenAIModel):
         async def agenerate(self, prompt, **kwargs):
             try:
                 return await super().agenerate(prompt, **kwargs)
@@ -382,7 +382,7 @@ class TestErrorsWithTheKey(Online):
 class TestLogsWithTheKey(Offline):
     breaks = ("test_no_log_shows_the_key",)
 
-    class model(Model):  # noqa: N801
+    class model(Model):
         async def agenerate(self, prompt, **kwargs):
             logging.getLogger("broken").debug("key %s", self.config.get("api_key"))
             return await super().agenerate(prompt)
@@ -397,14 +397,14 @@ HONEST = "test_what_it_says_it_can_do_works"
 class TestClaimsTools(Offline):
     breaks = (HONEST,)
 
-    class model(Model):  # noqa: N801
+    class model(Model):
         capabilities = frozenset({"tools"})
 
 
 class TestFailsAtImages(Online):
     breaks = (HONEST,)
 
-    class model(OpenAIModel):  # noqa: N801
+    class model(OpenAIModel):
         async def _chat(self, request):
             if request.messages[-1].images:
                 raise BadRequestError("no images here")
@@ -414,7 +414,7 @@ class TestFailsAtImages(Online):
 class TestLosesTools(Online):
     breaks = (HONEST,)
 
-    class model(OpenAIModel):  # noqa: N801
+    class model(OpenAIModel):
         async def _chat(self, request):
             return await super()._chat(replace(request, tools=()))
 
@@ -422,7 +422,7 @@ class TestLosesTools(Online):
 class TestLosesImages(Online):
     breaks = (HONEST,)
 
-    class model(OpenAIModel):  # noqa: N801
+    class model(OpenAIModel):
         async def _chat(self, request):
             messages = tuple(
                 replace(each, parts=tuple(p for p in each.parts if p not in each.images))
@@ -434,7 +434,7 @@ class TestLosesImages(Online):
 class TestMixesUpVectors(Online):
     breaks = (HONEST,)
 
-    class model(OpenAIModel):  # noqa: N801
+    class model(OpenAIModel):
         async def _embed(self, texts, settings: GenerationSettings):
             found = await super()._embed(texts, settings)
             return replace(found, vectors=tuple(sorted(found.vectors)))
@@ -443,7 +443,7 @@ class TestMixesUpVectors(Online):
 class TestHiddenEmulation(Offline):
     breaks = (HONEST,)
 
-    class model(Model):  # noqa: N801
+    class model(Model):
         def astream(self, messages, **kwargs):
             stream = super().astream(messages, **kwargs)
             stream._finish = lambda response: replace(response, emulated=frozenset())
@@ -458,7 +458,7 @@ class TestLosesTheSystemPrompt(Online):
     breaks = ("test_a_conversation_arrives_whole",)
     may_break = (HONEST,)
 
-    class model(OpenAIModel):  # noqa: N801
+    class model(OpenAIModel):
         async def _chat(self, request):
             return await super()._chat(request.of_messages(request.messages[-1:]))
 
@@ -466,6 +466,6 @@ class TestLosesTheSystemPrompt(Online):
 class TestMadeUpUsage(Offline):
     breaks = ("test_usage_is_the_servers_or_unknown",)
 
-    class model(Model):  # noqa: N801
+    class model(Model):
         async def achat(self, messages, **kwargs):
             return replace(await super().achat(messages, **kwargs), usage=Usage(0, 0))

@@ -158,7 +158,7 @@ for _ in range(5):
 def test_closing_without_waiting_leaves_no_socket_where_the_loop_ends_at_once(
     tmp_path: Path,
     close_in: str,
-    secure: bool,  # noqa: FBT001  # a parameter
+    secure: bool,  # noqa: FBT001  # a parameter of the table  # a parameter
 ) -> None:
     bundle, context = "", None
     if secure:
@@ -237,7 +237,7 @@ print(len(transport._wire.sessions), len(alive))
 
 @pytest.mark.parametrize("sync", [True, False])
 def test_a_closed_transport_closes_its_connections_and_refuses_calls(
-    sync: bool,  # noqa: FBT001
+    sync: bool,  # noqa: FBT001  # a parameter of the table
     upstream: Upstream,
     transport: Transport,
 ) -> None:

@@ -368,7 +368,7 @@ def test_an_unusable_file_is_a_configuration_error(
 
 def test_a_server_that_stops_reading_is_a_timeout_of_writing() -> None:
     def deaf(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # asyncio's stub has the base class
         writers.append(writer)
 
     async def call() -> None:
@@ -557,7 +557,7 @@ def test_what_stands_in_for_the_network_decides_for_itself_what_to_block() -> No
         ("api.openai.com", True),
     ],
 )
-def test_what_counts_as_this_machine(host: str, blocked: bool) -> None:  # noqa: FBT001
+def test_what_counts_as_this_machine(host: str, blocked: bool) -> None:  # noqa: FBT001  # a parameter of the table
     assert blocked is beyond_loopback(host)
 
 

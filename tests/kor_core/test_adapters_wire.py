@@ -357,9 +357,9 @@ def test_an_exception_keeps_plain_facts_and_loses_what_may_hold_a_key(library: A
     error = RuntimeError("key sk-planted", 7, b"sk-planted", ("sk-planted",))
     request = library.Request("POST", "http://h/?key=sk-planted", headers={"x-key": "sk-planted"})
     unread = library.Response(200, stream=library.ByteStream(b""), request=request)
-    error.status, error.body = 400, {"echo": ["sk-planted"]}  # type: ignore[attr-defined]
-    error.client, error.url = object(), library.URL("http://h")  # type: ignore[attr-defined]
-    error.response = unread  # type: ignore[attr-defined]
+    error.status, error.body = 400, {"echo": ["sk-planted"]}  # type: ignore[attr-defined]  # as SDKs hang things on
+    error.client, error.url = object(), library.URL("http://h")  # type: ignore[attr-defined]  # as SDKs hang things on
+    error.response = unread  # type: ignore[attr-defined]  # as SDKs hang things on
 
     found = cleaned(error, frozenset(["sk-planted"]))
 

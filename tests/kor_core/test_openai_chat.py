@@ -15,7 +15,6 @@ from kor_core.adapters.completion import count_in, sum_in, usage_of
 from kor_core.adapters.network import Transport
 from kor_core.adapters.openai import OpenAIProvider
 from kor_core.adapters.schemas import strict_form, unwrapped, wire_schema
-from kor_core.adapters.shapes import is_table
 from kor_core.adapters.vendors import COMPATIBLE, OPENAI, CompatibleVendor
 from kor_core.llm.base import BaseLLMModel
 from kor_core.llm.messages import (
@@ -32,6 +31,7 @@ from kor_core.llm.messages import (
 from kor_core.llm.response import Usage
 from kor_core.llm.structured import Schema
 from kor_core.llm.tools import Tool
+from kor_core.redaction import is_table
 from kor_core.settings import NetworkSettings
 from kor_core.testing import Upstream, faults
 from kor_core.testing.replies import Reply

@@ -9,11 +9,11 @@ from kor_core.adapters import chat_format, completion, responses
 from kor_core.adapters.chunks import Chunks
 from kor_core.adapters.response_events import ResponseEvents
 from kor_core.adapters.schemas import unwrapped
-from kor_core.adapters.shapes import is_table
 from kor_core.adapters.streaming import EventReader
 from kor_core.llm.request import ChatRequest
 from kor_core.llm.response import LLMResponse
 from kor_core.llm.structured import Schema
+from kor_core.redaction import is_table
 
 __all__ = ["APIS", "Api", "for_reasoning", "layered", "without_wrapping"]
 

@@ -12,8 +12,8 @@ from kor_core.adapters.completion import (
     usage_of,
     why_empty,
 )
-from kor_core.adapters.shapes import is_sequence, is_table
 from kor_core.llm.response import Delta, ToolCallPiece
+from kor_core.redaction import is_sequence, is_table
 
 __all__ = ["Chunks", "ToolIndexes"]
 

@@ -9,10 +9,9 @@ from traceback import extract_tb
 from typing import Any, Final
 
 from kor_core.adapters.complaint import plain, shortened
-from kor_core.adapters.shapes import is_sequence, is_table
 from kor_core.errors import KorError
 from kor_core.llm.hiding import hide
-from kor_core.redaction import redact
+from kor_core.redaction import is_sequence, is_table, redact
 
 __all__ = ["cleaned", "masked"]
 

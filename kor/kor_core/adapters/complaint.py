@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
-from kor_core.adapters.shapes import is_sequence, is_table
+from kor_core.redaction import is_sequence, is_table
 
 __all__ = [
     "Complaint",

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from kor_core.adapters.attempt import SenselessAnswerError
-from kor_core.adapters.shapes import is_sequence, is_table
 from kor_core.errors import ProviderError
 from kor_core.llm.messages import ToolCall
 from kor_core.llm.response import LLMResponse, Usage
 from kor_core.llm.streams import arguments_of
 from kor_core.llm.surrogates import without_halves
+from kor_core.redaction import is_sequence, is_table
 
 __all__ = [
     "LARGEST_ANSWER",

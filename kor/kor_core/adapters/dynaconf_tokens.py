@@ -92,8 +92,7 @@ def _rendered(template: str, **context: Any) -> str:
 class _Printed:
     def __str__(self) -> str:
         missing: Any = self
-        # jinja2's own way to say which name is missing, for those who derive from Undefined
-        return str(missing._fail_with_undefined_error())  # noqa: SLF001
+        return str(missing._fail_with_undefined_error())  # noqa: SLF001  # jinja2's way for classes derived from Undefined
 
 
 # Tests such as {% if env.X %} and default() keep working: only printing fails.

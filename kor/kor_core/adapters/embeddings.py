@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from kor_core.adapters.attempt import SenselessAnswerError
 from kor_core.adapters.completion import refuse_error, text_in, usage_of
-from kor_core.adapters.shapes import is_sequence, is_table
 from kor_core.llm.response import Embeddings
+from kor_core.redaction import is_sequence, is_table
 
 __all__ = ["embeddings_of"]
 

@@ -16,10 +16,10 @@ from kor_core.adapters.completion import (
     text_in,
     why_empty,
 )
-from kor_core.adapters.shapes import is_sequence, is_table
 from kor_core.llm.messages import ToolCall
 from kor_core.llm.response import Delta, LLMResponse, ToolCallPiece, Usage
 from kor_core.llm.streams import arguments_of
+from kor_core.redaction import is_sequence, is_table
 
 __all__ = ["MessageEvents", "response_of"]
 

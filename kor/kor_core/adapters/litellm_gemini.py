@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from kor_core.adapters.attempt import SenselessAnswerError
 from kor_core.adapters.completion import count_in, refuse_error, sum_in, text_in, why_empty
-from kor_core.adapters.shapes import is_sequence, is_table
 from kor_core.llm.messages import ToolCall
 from kor_core.llm.response import Delta, LLMResponse, ToolCallPiece, Usage
 from kor_core.llm.streams import arguments_of
+from kor_core.redaction import is_sequence, is_table
 
 __all__ = ["Contents", "response_of"]
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from kor_core.adapters.shapes import is_sequence
 from kor_core.errors import BadRequestError
+from kor_core.redaction import is_sequence
 from kor_core.suggestions import did_you_mean, listed
 
 __all__ = ["CHAT", "chosen", "given"]

@@ -9,8 +9,8 @@ from typing import Any, Final
 from kor_core.adapters.attempt import SenselessAnswerError
 from kor_core.adapters.completion import index_of, refuse_error, text_in, why_empty
 from kor_core.adapters.responses import finish_of, is_call, refuse_failed, tool_name, usage_of
-from kor_core.adapters.shapes import is_table
 from kor_core.llm.response import Delta, ToolCallPiece
+from kor_core.redaction import is_table
 
 __all__ = ["ResponseEvents"]
 

@@ -9,12 +9,12 @@ from typing import Any, Final
 from kor_core.adapters.attempt import SenselessAnswerError
 from kor_core.adapters.completion import count_in, text_in, why_empty
 from kor_core.adapters.schemas import wire_schema
-from kor_core.adapters.shapes import is_sequence, is_table
 from kor_core.llm.messages import Image, Message, Text, ToolCall
 from kor_core.llm.request import ChatRequest
 from kor_core.llm.response import LLMResponse, Usage
 from kor_core.llm.streams import arguments_of
 from kor_core.llm.tools import Tool
+from kor_core.redaction import is_sequence, is_table
 
 __all__ = [
     "finish_of",

@@ -12,8 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from kor_core.adapters.shapes import is_sequence, is_table
 from kor_core.llm.structured import Schema
+from kor_core.redaction import is_sequence, is_table
 
 __all__ = ["strict_form", "unwrapped", "wire_schema"]
 

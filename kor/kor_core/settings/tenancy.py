@@ -91,8 +91,7 @@ class Overlaid(Sourced):
     Thousands of tenants share what lies below; merging it for each would copy it as often.
     """
 
-    def __init__(self, tenancy: Tenancy) -> None:  # pyright: ignore[reportMissingSuperCall]
-        # Not super(): data and origins are made on demand.
+    def __init__(self, tenancy: Tenancy) -> None:  # pyright: ignore[reportMissingSuperCall]  # data and origins are made on demand
         self._tenancy = tenancy
 
     @property

@@ -4,13 +4,13 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from threading import Lock
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from kor_core.redaction import MASK, Config, is_secret_name, redact
+from kor_core.redaction import MASK, Config, is_secret_name, is_sequence, is_table, redact
 from kor_core.spellings import spellings_of
 
-__all__ = ["Mask", "is_list", "is_table"]
+__all__ = ["Mask"]
 
 # Shorter ones would garble every text that happens to hold them.
 _SHORTEST_LEARNED: Final = 8
@@ -90,7 +90,7 @@ class Mask:
             return self.text(self._inner(value))
         if is_table(value):
             return {self.text(name): self._named(name, value) for name in value}
-        if is_list(value):
+        if is_sequence(value):
             return [self.value(item) for item in value]
         return value
 
@@ -100,7 +100,7 @@ class Mask:
             return self.text(value)
         if is_table(value):
             return {name: self.learned(item) for name, item in value.items()}
-        if is_list(value):
+        if is_sequence(value):
             return [self.learned(item) for item in value]
         return value
 
@@ -149,7 +149,7 @@ def _of_value(value: Any, *, secret: bool = False) -> Iterator[str]:
     elif is_table(value):
         for name, item in value.items():
             yield from _of_value(item, secret=secret or is_secret_name(name))
-    elif is_list(value):
+    elif is_sequence(value):
         for item in value:
             yield from _of_value(item, secret=secret)
 
@@ -160,20 +160,10 @@ def _hidden(value: Any) -> Any:
         return MASK
     if is_table(value):
         return {name: _hidden(item) for name, item in value.items()}
-    if is_list(value):
+    if is_sequence(value):
         return [_hidden(item) for item in value]
     return value
 
 
 def _text(raw: bytes) -> str:
     return raw.decode("latin-1")
-
-
-def is_table(value: object) -> TypeGuard[Mapping[str, Any]]:
-    """Say whether JSON is an object."""
-    return isinstance(value, dict)
-
-
-def is_list(value: object) -> TypeGuard[list[Any]]:
-    """Say whether JSON is an array."""
-    return isinstance(value, list)

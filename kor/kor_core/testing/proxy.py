@@ -97,8 +97,8 @@ class ForwardProxy:
         self.close()
 
     def _connection(self, peers: set[Peer]) -> Peer:
-        # Here, because h11 comes with the extra `testing` and the doubles must do without it.
-        from kor_core.testing.tunnel import Tunnel  # noqa: PLC0415
+        # Here: the doubles must do without h11, which comes with the extra.
+        from kor_core.testing.tunnel import Tunnel  # noqa: PLC0415  # see above
 
         return Tunnel(peers, self._allows)
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from kor_core.testing.masking import Mask, is_list, is_table
+from kor_core.redaction import is_sequence, is_table
+from kor_core.testing.masking import Mask
 
 __all__ = ["Body", "Recorded", "RecordedAnswer", "RecordedRequest", "read_body", "readable"]
 
@@ -156,7 +157,7 @@ def _leaves(place: str, value: Any) -> Iterator[tuple[str, Any]]:
     if is_table(value) and value:
         for name, item in value.items():
             yield from _leaves(f"{place}.{name}" if place else name, item)
-    elif is_list(value) and value:
+    elif is_sequence(value) and value:
         for number, item in enumerate(value):
             yield from _leaves(f"{place}[{number}]", item)
     else:

@@ -287,8 +287,8 @@ class Upstream:
         return tuple(received for received in self.requests if received.disconnected)
 
     def _connection(self, peers: set[Peer]) -> Peer:
-        # Here, because h11 comes with the extra `testing` and the doubles must do without it.
-        from kor_core.testing.connection import Connection  # noqa: PLC0415
+        # Here: the doubles must do without h11, which comes with the extra.
+        from kor_core.testing.connection import Connection  # noqa: PLC0415  # see above
 
         return Connection(peers, self._server.accepted, self._answer)
 

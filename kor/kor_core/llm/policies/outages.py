@@ -218,7 +218,7 @@ class Enduring:
                 charge = next(iter(owed.values())).charge
                 await self._pay_or_forget(charge)
                 del owed[charge.key]
-        except BaseException:  # as above
+        except BaseException:  # cancellation too: what is not paid stays owed
             self._keep(owed.values())
             raise
 
