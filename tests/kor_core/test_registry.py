@@ -598,8 +598,9 @@ def test_a_key_given_with_needs_shows_in_no_frame():
     assert PLANTED["api_key"] not in shown
 
 
-def test_an_unknown_provider_of_a_fallback_is_said_where_the_fallback_stands():
-    default = {"model": "echo:a", "fallbacks": ["echo:b", "nobody:c"]}
+@pytest.mark.parametrize("wrong", ["nobody:c", "nobody"])
+def test_an_unknown_provider_of_a_fallback_is_said_where_the_fallback_stands(wrong):
+    default = {"model": "echo:a", "fallbacks": ["echo:b", wrong]}
     with pytest.raises(ConfigurationError) as caught:
         registry_of(settings={"llm": {"default": default}}).get_model()
 

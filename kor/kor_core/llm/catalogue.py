@@ -11,7 +11,7 @@ from kor_core.llm.policies.strategies import Strategy
 from kor_core.llm.reference import SEPARATORS
 from kor_core.scope import Layer
 
-__all__ = ["Catalogue", "register"]
+__all__ = ["Catalogue", "register", "register_strategy"]
 
 
 _numbers: Final = count(1)
@@ -69,6 +69,27 @@ def register(
             name=name,
         )
     layer.add(name, provider, replace=replace)
+
+
+def register_strategy(
+    name: str, strategy: Strategy, layer: Layer[Strategy], *, replace: bool
+) -> None:
+    """Add a strategy to ``layer`` under a name that cannot be taken for one of KOR's.
+
+    Raises:
+        RegistrationError: the name has no prefix, or is taken.
+        TypeError: the strategy cannot be called.
+    """
+    if not callable(strategy):
+        raise TypeError(f"A strategy is a function of the options, not {strategy!r}.")
+    before, colon, after = name.partition(":")
+    if not (before and colon and after):
+        raise RegistrationError(
+            f"A strategy '{name}' could be taken for one of KOR's. Put a prefix of your own "
+            f"before it: 'acme:{after or before or 'mine'}'.",
+            name=name,
+        )
+    layer.add(name, strategy, replace=replace)
 
 
 def _checked_id(provider: object) -> str:

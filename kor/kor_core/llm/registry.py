@@ -14,11 +14,10 @@ from kor_core.errors import (
     PluginError,
     Problem,
     ProviderNotFoundError,
-    RegistrationError,
 )
 from kor_core.llm.base import BaseLLMProvider
 from kor_core.llm.candidate import Candidate
-from kor_core.llm.catalogue import Catalogue, register
+from kor_core.llm.catalogue import Catalogue, register, register_strategy
 from kor_core.llm.grants import Grants
 from kor_core.llm.handle import ModelHandle, Serving, Target
 from kor_core.llm.lasting import Lasting, question
@@ -191,16 +190,7 @@ class LLMRegistry:
         >>> registry.get_model().choose().candidates[0].reference
         'echo:b'
         """
-        if not callable(strategy):
-            raise TypeError(f"A strategy is a function of the options, not {strategy!r}.")
-        before, colon, after = name.partition(":")
-        if not (before and colon and after):
-            raise RegistrationError(
-                f"A strategy '{name}' could be taken for one of KOR's. Put a prefix of your own "
-                f"before it: 'acme:{after or before or 'mine'}'.",
-                name=name,
-            )
-        self._catalogue.strategies.add(name, strategy, replace=replace)
+        register_strategy(name, strategy, self._catalogue.strategies, replace=replace)
 
     def strategy(self, name: str) -> Strategy:
         """Return the strategy of a name: one that was registered, one of KOR's, or a function.
@@ -258,7 +248,7 @@ class LLMRegistry:
         serving = self._serving(purpose, table, needs)
         wanted = serving.needs.with_request(frozenset(), tokens)
         # A provider that nobody registered is a reason too.
-        named = {*self.providers, *_named_in(table)}
+        named = {*self.providers, *table.named_providers()}
         standings = [
             self._maker.standing(each, self._policies, tokens, purpose)
             for each in Candidate.configured(table, _key(purpose), named)
@@ -278,8 +268,7 @@ class LLMRegistry:
             for candidate in found:
                 self.get_provider(candidate.reference.provider)
         except ProviderNotFoundError as error:
-            field = _naming(model, error.name)
-            problem = self._settings.problem((*key, field), str(error))
+            problem = self._settings.problem((*key, model.field_naming(error.name)), str(error))
             raise ConfigurationError([problem]) from error
         grants = Grants(self._settings, self.providers)
         return tuple(grants.limited(found, model))
@@ -327,9 +316,7 @@ class LLMRegistry:
             raise ConfigurationError(found)
 
     def _problems_with_strategies(self) -> Iterator[Problem]:
-        llm = self._settings.llm
-        default = {} if llm.default is None else {"default": llm.default}
-        for purpose, table in {**default, **llm.purposes}.items():
+        for purpose, table in self._settings.llm.tables.items():
             if ":" in table.strategy:  # the settings know the others
                 try:
                     self.strategy(table.strategy)
@@ -410,10 +397,8 @@ class LLMRegistry:
         >>> LLMRegistry(settings, Catalogue([ScriptedProvider()])).capable("vision")
         ['scripted:eye (looking)']
         """
-        llm = self._settings.llm
-        default = {} if llm.default is None else {"default": llm.default}
         found: list[str] = []
-        for purpose, model in {**default, **llm.purposes}.items():
+        for purpose, model in self._settings.llm.tables.items():
             with suppress(KorError):  # this is advice: what cannot be built is none
                 candidates = Candidate.configured(model, (), self.providers)
                 able = [
@@ -435,24 +420,8 @@ _NO_DEFAULT = Problem(
 )
 
 
-def _naming(model: ModelSettings, provider: str) -> str:
-    """Return the field of a table that names a provider."""
-    if model.provider == provider:
-        return "provider"
-    return next(field for field, text in model.references() if text.startswith(provider))
-
-
 def _key(purpose: str) -> tuple[str, ...]:
     return ("llm", "default") if purpose == "default" else ("llm", "purposes", purpose)
-
-
-def _named_in(table: ModelSettings) -> Iterator[str]:
-    if table.provider is not None:
-        yield table.provider
-    for _, text in table.references():
-        provider, _, model = text.replace("/", ":").partition(":")
-        if model:
-            yield provider
 
 
 _NONE_USABLE = "None of the candidates can be asked."

@@ -135,6 +135,29 @@ class ModelSettings(Table):
         yield from (("fallbacks", reference) for reference in self.fallbacks)
         yield from (("candidates", reference) for reference in self.candidates)
 
+    def named_providers(self) -> Iterator[str]:
+        """Yield each provider that is named, registered or not.
+
+        >>> list(ModelSettings(model="openai:gpt-4o", fallbacks=["groq/m"]).named_providers())
+        ['openai', 'groq']
+        """
+        if self.provider is not None:
+            yield self.provider
+        for _, text in self.references():
+            provider, _, model = text.replace("/", ":").partition(":")
+            if model:
+                yield provider
+
+    def field_naming(self, provider: str) -> str:
+        """Return the field that names a provider, which one of them does.
+
+        >>> ModelSettings(model="openai:gpt-4o", fallbacks=["groq/m"]).field_naming("groq")
+        'fallbacks'
+        """
+        if self.provider == provider:
+            return "provider"
+        return next(field for field, text in self.references() if text.startswith(provider))
+
 
 class PurposeSettings(ModelSettings):
     """A model for one purpose.
@@ -204,6 +227,12 @@ class LLMSettings(Table):
     policies: PolicySettings = Field(
         default_factory=PolicySettings, description="What happens around a call."
     )
+
+    @property
+    def tables(self) -> Mapping[str, ModelSettings]:
+        """The tables about models by purpose, ``default`` first where there is one."""
+        default = {} if self.default is None else {"default": self.default}
+        return {**default, **self.purposes}
 
     @model_validator(mode="before")
     @classmethod
