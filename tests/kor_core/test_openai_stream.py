@@ -64,6 +64,14 @@ class Raw(faults.Fault):
         return replace(answer, stop=self.stop, between=self.between)
 
 
+class Unended(Raw):
+    """All of the stream but the chunk that says so."""
+
+    def answer(self, exchange: Exchange) -> Answer:
+        whole = super().answer(exchange)
+        return replace(whole, stop=len(whole.head) + sum(map(len, map(whole.framed, whole.parts))))
+
+
 def chunk(
     delta: dict[str, Any] | None, finish: str | None = None, end: str = "\n\n", **more: Any
 ) -> bytes:
@@ -371,6 +379,39 @@ async def test_a_head_that_is_cut_is_a_connection_error(
 
     with pytest.raises(errors.LLMConnectionError):
         await model.astream("Hello!").collect()
+
+
+@pytest.mark.parametrize("reset", [True, False])
+@pytest.mark.parametrize("framing", ["chunked", "close"])
+async def test_a_reader_who_is_busy_when_it_is_cut_gets_all_that_came(
+    framing: Framing,
+    reset: bool,  # noqa: FBT001  # how it is cut
+    upstream: Upstream,
+    model: BaseLLMModel,
+) -> None:
+    said_before = (said("one "), said("two "), said("three "))
+    ending: Ending = "reset" if reset else "close"
+    upstream.play(Unended(said_before, framing=framing, ending=ending, between=0.02))
+
+    with pytest.raises(errors.StreamInterruptedError) as caught:
+        async with model.astream("Hello!") as stream:
+            async for _ in stream:
+                await asyncio.sleep(0.2)  # meanwhile the rest comes, and the connection breaks
+
+    assert "one two three " == caught.value.partial
+
+
+async def test_a_whole_answer_whose_connection_breaks_before_it_is_read_is_an_answer(
+    upstream: Upstream, model: BaseLLMModel
+) -> None:
+    parts = (said("one "), said("two "), said("three"), STOP, DONE)
+    upstream.play(Unended(parts, ending="reset", between=0.02))
+
+    async with model.astream("Hello!") as stream:
+        async for _ in stream:
+            await asyncio.sleep(0.2)
+
+    assert "one two three" == stream.response.text
 
 
 async def test_a_stream_that_never_says_why_it_ended_is_interrupted(

@@ -8,7 +8,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from typing import Final
+from typing import Any, Final, cast
 
 import aiohttp
 from yarl import URL
@@ -71,20 +71,24 @@ class Answer:
         raise broken
 
     async def pieces(self) -> AsyncGenerator[bytes]:
-        """Yield the body as it comes."""
+        """Yield the body as it comes; where it breaks off, all that came before that."""
         left = largest(self.status)
+        content = self._response.content
         try:
-            async for piece in self._response.content.iter_any():
+            async for piece in content.iter_any():
                 left -= len(piece)
                 if left < 0:
                     raise _TooLargeError  # noqa: TRY301  # one place ends every failed read
                 yield piece
         except (aiohttp.ClientError, TimeoutError, OSError, _TooLargeError) as error:
             broken = _broken(error, self._exchange)
+            rest = _unread(content)
         else:
             return
         finally:
             self.close()
+        if rest:
+            yield rest
         raise broken
 
     def close(self) -> None:
@@ -183,6 +187,17 @@ class Wire:
             trust_env=False,  # proxies are decided above; ~/.netrc is nobody's key here
         )
         return client, pool
+
+
+def _unread(content: aiohttp.StreamReader) -> bytes:
+    """Take what came before the connection broke: aiohttp raises first, and keeps it back.
+
+    That is what a reader loses who was busy meanwhile.
+    """
+    if content.exception() is None:
+        return b""
+    content.set_exception(cast("Any", None))
+    return content.read_nowait()
 
 
 class _StalledError(TimeoutError):
