@@ -22,7 +22,7 @@ from kor_core.adapters.sse import Event, Events
 from kor_core.llm.base import BaseLLMModel
 from kor_core.llm.messages import ToolCall
 from kor_core.llm.request import ChatRequest
-from kor_core.llm.response import Usage
+from kor_core.llm.response import LLMResponse, Usage
 from kor_core.settings import NetworkSettings
 from kor_core.testing import Upstream, faults
 from kor_core.testing.answers import Answer, Ending, Exchange, Framing, Part
@@ -394,9 +394,7 @@ async def test_a_reader_who_is_busy_when_it_is_cut_gets_all_that_came(
     upstream.play(Unended(said_before, framing=framing, ending=ending, between=0.02))
 
     with pytest.raises(errors.StreamInterruptedError) as caught:
-        async with model.astream("Hello!") as stream:
-            async for _ in stream:
-                await asyncio.sleep(0.2)  # meanwhile the rest comes, and the connection breaks
+        await read_slowly(model)
 
     assert "one two three " == caught.value.partial
 
@@ -407,11 +405,14 @@ async def test_a_whole_answer_whose_connection_breaks_before_it_is_read_is_an_an
     parts = (said("one "), said("two "), said("three"), STOP, DONE)
     upstream.play(Unended(parts, ending="reset", between=0.02))
 
+    assert "one two three" == (await read_slowly(model)).text
+
+
+async def read_slowly(model: BaseLLMModel) -> LLMResponse:
     async with model.astream("Hello!") as stream:
         async for _ in stream:
-            await asyncio.sleep(0.2)
-
-    assert "one two three" == stream.response.text
+            await asyncio.sleep(0.2)  # meanwhile the rest comes, and the connection breaks
+    return stream.response
 
 
 async def test_a_stream_that_never_says_why_it_ended_is_interrupted(

@@ -14,9 +14,6 @@ __all__ = ["SDK"]
 # The SDK insists on a key; servers without keys ignore it.
 _NO_KEY: Final = "no-key"
 
-# Anything, so that Azure's client does not look for one in the environment.
-_NO_TOKEN: Final = "no-token"  # noqa: S105  # none
-
 
 class SDK:
     """The SDK of openai, whichever major it is, with the HTTP library that goes with it."""
@@ -42,7 +39,7 @@ class SDK:
             api_version: of Azure, whose servers want the key in another header.
         """
         http_client = transport.client(self.library)
-        make = partial(self._azure_class, api_version=api_version, azure_ad_token=_NO_TOKEN)
+        make = partial(self._azure_class, api_version=api_version)
         client = (make if api_version else self._client_class)(
             api_key=config.get("api_key") or _NO_KEY,
             base_url=url or config.get("base_url") or OPENAI.base_url,
@@ -55,6 +52,6 @@ class SDK:
         client.organization = config.get("organization")
         client.project = config.get("project")
         client.admin_api_key = None
-        client._azure_ad_token = None  # noqa: SLF001  # it goes before the key
+        client._azure_ad_token = None  # noqa: SLF001  # Azure's; openai 2 sends it before the key
         client._custom_headers = {}  # noqa: SLF001  # nothing public leaves OPENAI_CUSTOM_HEADERS out
         return client
