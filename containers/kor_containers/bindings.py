@@ -64,7 +64,7 @@ class Binding(Definable[T]):
         self._space = space
         self._path = path
         self.value = MISSING
-        space.handles[path] = self
+        space.hold(path, self)
         declared, self._declared = self._declared, ()
         return declared
 

@@ -1,7 +1,7 @@
 """Who called: the file and line outside the machinery, for "who overrode what"."""
 
 import sys
-from functools import cache
+from functools import cache, lru_cache
 from types import CodeType, FrameType
 from typing import Final
 
@@ -34,9 +34,15 @@ def _is_own(module: str) -> bool:
     return module.partition(".")[0] in _OWN
 
 
+# Thousands of tenants are derived in one place.
+@lru_cache(maxsize=1024)
+def _place(code: CodeType, line: int) -> Caller:
+    return Caller(code, line)
+
+
 def caller() -> Caller:
     """The nearest caller that is not part of the containers."""
     frame: FrameType = sys._getframe(1)  # noqa: SLF001 # inspect.stack() reads files
     while frame.f_back is not None and _is_own(frame.f_globals.get("__name__", "")):
         frame = frame.f_back
-    return Caller(frame.f_code, frame.f_lineno)
+    return _place(frame.f_code, frame.f_lineno)

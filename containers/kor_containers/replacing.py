@@ -1,6 +1,7 @@
 """What replacing does to a graph, a level and the names that others see."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from itertools import count
 from typing import Any, Final
 
@@ -48,8 +49,15 @@ def read_replacement(
         constant = constant and not isinstance(value, providers.Provider)
         definitions[path] = Constant(value)
     if constant:
-        return Replacement(definitions, tuple(definitions), _NO_NAMES, constant=True)
+        paths = _shared(tuple(definitions))
+        return Replacement(definitions, paths, _NO_NAMES, constant=True)
     return _read_providers(given, graph, path_of, prefix_of)
+
+
+# Thousands of tenants replace the same.
+@lru_cache(maxsize=1024)
+def _shared(paths: tuple[str, ...]) -> tuple[str, ...]:
+    return paths
 
 
 def _read_providers(

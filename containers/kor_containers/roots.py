@@ -68,7 +68,7 @@ class RootSpace(Space):
     def contain(self, prefix: str, container: Any) -> None:
         """Take in the container whose bindings begin with a prefix."""
         self._prefixes[id(container)] = prefix
-        self._visible[prefix] = container
+        self.visible[prefix] = container
 
     def name_of(self, provider: Any) -> str | None:
         """The path of a provider that was declared here."""
@@ -77,7 +77,7 @@ class RootSpace(Space):
     def class_name_of(self, provider: Any) -> str | None:
         """The path of a provider of the class that was declared, the original of ours."""
         if self._class_names is None:
-            declared = getattr(self._visible.get(""), "declarative_parent", None)
+            declared = getattr(self.visible.get(""), "declarative_parent", None)
             found = {} if declared is None else dict(bindings_of(declared))
             self._class_names = {id(item): path for path, item in found.items()}
         return self._class_names.get(id(provider))
@@ -130,7 +130,7 @@ class RootSpace(Space):
                 return True
         return False
 
-    def changed(self, paths: Iterable[str]) -> None:
+    def changed(self, paths: Iterable[str] | None = None) -> None:
         """Let handles forget, and lead native providers to where things are now."""
         super().changed(paths)
         if self._natives:

@@ -86,6 +86,7 @@ class Space:
         "__weakref__",
         "_children",
         "_ground",
+        "_handles",
         "_scope",
         "_views",
         "_visible",
@@ -93,7 +94,6 @@ class Space:
         "closed",
         "derived_at",
         "generation",
-        "handles",
         "levels",
         "lock",
         "parent",
@@ -110,17 +110,18 @@ class Space:
         # One lock for a family: an override reaches all descendants at once. It is held for
         # bookkeeping only, never while anything is built or closed.
         self.lock: RLock = RLock() if root is None else root.lock
-        self.handles: dict[str, Handle] = {}
         self.levels: tuple[tuple[Override, Level], ...] = ()
         self.checked: bool = parent is not None and parent.checked
         self.closed = False
         self.generation = 0
         self.derived_at: Caller | None = None
+        self._views = views
+        # Made when there is something to keep: thousands of tenants have nothing.
         self._ground: Level | None = None
         self._children: set[ref[Space]] | None = None
+        self._handles: dict[str, Handle] | None = None
         self._scope: Scope | None = None
-        self._views = views
-        self._visible: dict[str, Any] = {}
+        self._visible: dict[str, Any] | None = None
 
     # --- structure ------------------------------------------------------------------------
 
@@ -165,10 +166,18 @@ class Space:
 
     def view(self, prefix: str) -> Any:
         """The container whose bindings begin with a prefix, the same each time."""
-        found = self._visible.get(prefix)
+        found = self.visible.get(prefix)
         if found is None:
-            found = self._visible.setdefault(prefix, self._views(self, prefix))
+            found = self.visible.setdefault(prefix, self._views(self, prefix))
         return found
+
+    @property
+    def visible(self) -> dict[str, Any]:
+        """The containers that users see, by the prefix of their bindings."""
+        if self._visible is None:
+            with self.lock:
+                self._visible = cast("dict[str, Any] | None", self._visible) or {}
+        return self._visible
 
     def scope(self) -> Scope:
         """The scope of the container; made when it is first asked for."""
@@ -318,7 +327,7 @@ class Space:
     def follow(self, override: Override) -> None:
         """Show an ancestor's override, here and in all descendants."""
         self.levels += ((override, following_level(self, override)),)
-        self.changed(self.handles)
+        self.changed()
         for child in self.children:
             child.follow(override)
 
@@ -385,14 +394,21 @@ class Space:
         built = self.levels[found[0]][1].end()
         self.levels = self.levels[: found[0]]
         built += put_back(self, above, {name for name in names.values() if name is not None})
-        self.changed(self.handles)
+        self.changed()
         return built
 
-    def changed(self, paths: Iterable[str]) -> None:
-        """Let the handles of these paths forget what they remember."""
+    def hold(self, path: str, handle: Handle) -> None:
+        """Have a handle forget what it remembers when that changes."""
+        with self.lock:
+            if self._handles is None:
+                self._handles = {}
+            self._handles[path] = handle
+
+    def changed(self, paths: Iterable[str] | None = None) -> None:
+        """Let the handles of these paths, or all, forget what they remember."""
         self.generation += 1
-        handles = self.handles
-        for path in paths:
+        handles = self._handles or {}
+        for path in handles if paths is None else paths:
             if path in handles:
                 handles[path].value = MISSING
 
@@ -417,5 +433,5 @@ class Space:
             for child in self.children:
                 built += child.shut()
             self.closed = True
-            self.changed(self.handles)
+            self.changed()
         return built

@@ -132,7 +132,7 @@ def test_an_explanation_is_data_without_secrets(app: Any) -> None:
     assert plain["needs"][0]["path"] == "config.settings"
     for text in (repr(why), str(why), json.dumps(plain), repr(child.validate())):
         assert secret not in text
-    for level in (child._space.ground, *child._space.handles.values()):
+    for level in (child._space.ground, *child._space._handles.values()):
         assert secret not in repr(level)
     assert secret not in repr(child._space.ground.definitions)
     assert Path(plain["needs"][0]["replaced_at"][0].rpartition(":")[0]) == Path(__file__)

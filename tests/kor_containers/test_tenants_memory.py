@@ -18,7 +18,7 @@ OPERATOR = {
         "purposes": {"coding": {"provider": "litellm", "model": "claude-3-opus"}},
     }
 }
-MOST = 4608  # bytes: the settings alone take half of it, the object that pydantic makes of them
+MOST = 4096  # bytes; pydantic alone takes a quarter of it, for the settings
 
 
 @pytest.fixture
