@@ -150,6 +150,8 @@ async def _unpacked(answer: Answer, encoding: str, exchange: Exchange) -> AsyncG
         broken = _unusable(error, exchange)
     else:
         return
+    finally:
+        answer.close()  # also where nothing of it was read, as it is packed in an unknown way
     raise broken
 
 
