@@ -19,7 +19,8 @@ from kor_core.settings import NetworkSettings
 from kor_core.testing import EchoProvider, ScriptedProvider, Upstream
 from kor_core.testing.conformance import Bench, ProviderConformance
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "kor-plugin-reverse" / "src"
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "kor-plugin-reverse" / "src"
 
 needs_litellm = pytest.mark.skipif(
     find_spec("litellm") is None, reason="litellm cannot be installed beside this openai"
@@ -76,6 +77,22 @@ class TestExamplePlugin(ProviderConformance):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "path", [str(EXAMPLE), *sys.path])
             return import_module("kor_plugin_reverse").ReverseProvider()
+
+
+def of_the_guide():
+    """Run the code of the page, as it stands there, and return its provider."""
+    page = (ROOT / "docs" / "how-to-write-an-http-provider.md").read_text(encoding="utf-8")
+    code = page.partition("```python\n")[2].partition("```")[0]
+    names = {}
+    exec(compile(code, "house.py", "exec"), names)
+    return names["HouseProvider"]
+
+
+class TestProviderOfTheGuide(ProviderConformance):
+    upstream = "openai"
+
+    def make_provider(self):
+        return of_the_guide()()
 
 
 class PromptsAlone(BaseLLMModel):
