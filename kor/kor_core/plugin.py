@@ -270,6 +270,10 @@ def _instance(found: object, name: str, origin: str) -> KorPlugin:
 
 
 def _checked_id(found: _Found) -> str:
+    if isinstance(found.plugin, type):
+        kind = found.plugin.__name__
+        words = f"{kind} is a class. Hand in an instance: {kind}()."
+        raise PluginError(words, plugin=kind, origin=found.origin)
     kind = type(found.plugin).__name__
     if not isinstance(found.plugin, KorPlugin):  # pyright: ignore[reportUnnecessaryIsInstance]  # users hand in anything
         raise PluginError(

@@ -60,6 +60,8 @@ def test_keys_in_extra_do_not_show():
         ({"extra": {"max_output_tokens": "9"}}, "max_output_tokens: Expected"),
         ({"extra": {"timeout": -1}}, "timeout: Expected a number above 0"),
         ({"extra": {"temperature": "hot"}}, "temperature: Expected a number"),
+        (0.5, "settings are a table, such as .*, not float"),
+        ([], "not list"),
         ({"timeout": 0}, "timeout is a number of seconds above 0, not 0"),
         ({"timeout": "soon"}, "not 'soon'"),
     ],

@@ -150,6 +150,11 @@ def test_other_bytes_need_a_word_and_do_not_show():
         (lambda: as_messages([]), ValueError, "There is no message"),
         (lambda: as_messages({"role": "uesr"}), ValueError, "No role 'uesr'.*Did you mean 'user'"),
         (lambda: as_messages({}), ValueError, "lacks 'role'.*Write {'role': 'user'"),
+        (lambda: as_messages({"role": "user", "contents": "Hi"}), ValueError, "It has contents, "),
+        (lambda: as_messages({"role": "user", "content": None}), ValueError, "lacks 'content'. W"),
+        (lambda: as_messages({"role": "developer"}), ValueError, "Write {'role': 'developer', 'c"),
+        (lambda: as_messages({"role": "assistant"}), ValueError, "lacks 'content'"),
+        (lambda: as_messages({"role": "tool", "tool_call_id": "c1"}), ValueError, "has tool_call_"),
         (lambda: as_messages({"role": ""}), ValueError, "No role ''"),
         (lambda: as_messages({"role": "user", "content": 3}), TypeError, "text or a list, not 3"),
         (lambda: as_messages(of({"type": "x"})), ValueError, "Parts: text, image_url"),
@@ -166,6 +171,13 @@ def test_other_bytes_need_a_word_and_do_not_show():
 def test_what_is_no_message_is_refused_with_the_cure(make, kind, words):
     with pytest.raises(kind, match=words):
         make()
+
+
+def test_a_model_may_have_said_nothing():
+    """What an SDK dumps of an answer that was declined is taken back as it is."""
+    declined = {"role": "assistant", "content": None, "refusal": "No.", "tool_calls": None}
+
+    assert (Message("assistant", ()),) == as_messages(declined)
 
 
 def of(part):

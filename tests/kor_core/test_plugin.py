@@ -243,7 +243,11 @@ def test_a_plugin_that_cannot_be_loaded_has_no_name(installed):
 
 @pytest.mark.parametrize(
     ("plugin", "words"),
-    [(object(), "object is no plugin"), (Plugin, "type is no plugin"), (Plugin(""), "has no id")],
+    [
+        (object(), "object is no plugin"),
+        (Plugin, r"Plugin is a class. .* Plugin\(\)"),
+        (Plugin(""), "has no id"),
+    ],
 )
 def test_what_is_handed_in_must_be_a_plugin_with_an_id(plugin, words):
     with pytest.raises(PluginError, match=words):

@@ -87,6 +87,11 @@ def test_an_unknown_purpose_is_an_error_with_the_nearest_name(llm):
     assert "[llm.purposes.codng]" in str(caught.value)
 
 
+def test_a_reference_in_place_of_a_purpose_is_told_how_to_ask(llm):
+    with pytest.raises(PurposeNotFoundError, match="write override='echo:x', or ask kernel.llm_re"):
+        selector_of(llm).get_model("echo:x")
+
+
 def test_an_unknown_purpose_may_be_served_by_the_default(llm):
     selector = selector_of({**llm, "unknown_purpose": "default"})
 

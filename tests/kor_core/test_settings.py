@@ -140,6 +140,23 @@ def test_home_is_expanded_in_paths_of_files(monkeypatch: pytest.MonkeyPatch):
     assert NetworkSettings(ca_bundle=Path("~/ca.pem")).ca_bundle == Path("/srv/kor/ca.pem")
 
 
+@pytest.mark.parametrize("key", ["$2b$12$", "sk-$HOME", "a{b", "@key", "50%off"])
+def test_a_key_may_hold_what_variables_are_written_with(key: str):
+    settings = settings_from(provider(api_key=key))
+
+    assert key == settings.llm.providers["a"].api_key.get_secret_value()
+
+
+def test_an_endpoint_may_hold_a_dollar_in_its_path():
+    url = "http://host/$batch"
+
+    assert url == settings_from(provider(base_url=url)).llm.providers["a"].base_url
+
+
+def provider(**table: Any) -> dict[str, Any]:
+    return {"llm": {"providers": {"a": table}}}
+
+
 def test_the_home_of_nobody_is_left_as_it_stands():
     path = Path("~no-such-user/ca.pem")
 
@@ -157,6 +174,9 @@ def test_the_home_of_nobody_is_left_as_it_stands():
         (default(api_key="k"), "llm.default.api_key", "Belongs into [llm.providers.<id>].", None),
         ({"llm": {"base_url": "k"}}, "llm.base_url", "Belongs into [llm.providers.<id>].", None),
         (default(top_q=1), "llm.default.top_q", "goes into `extra`", "top_p"),
+        ({"llm": {"models": {"gpt-4": {"1": {"context_window": 9}}}}}, "llm.models.gpt-4.1",
+         'A name with a dot needs quotes: [llm.models."gpt-4.1"].', None),
+        ({"llm": {"default": {"model": "a:b", "zz": {}}}}, "llm.default.zz", "Known: ", None),
         ({"network": {"proxi": "x"}}, "network.proxi", "Unknown key.", "proxy"),
         ({"network": {"zzzz": "x"}}, "network.zzzz", "Unknown key.", None),
         ({"network": 3}, "network", "Expected a table, found a whole number.", None),
@@ -218,6 +238,12 @@ def test_the_home_of_nobody_is_left_as_it_stands():
          "no HTTP header", None),
         ({"llm": {"providers": {"a": {"api_key": "a\nb"}}}}, "llm.providers.a.api_key",
          "no HTTP header", None),
+        *(({"llm": {"providers": {"a": {"api_key": text}}}}, "llm.providers.a.api_key",
+           "the name of a variable, which is not looked up. Write '@format {env[NAME]}'", None)
+          for text in ("$MY_KEY", "${MY_KEY}", "%MY_KEY%", "{{ key }}", "@env MY_KEY")),
+        *(({"llm": {"providers": {"a": {"base_url": text}}}}, "llm.providers.a.base_url",
+           "names no variables. Write '@format http://{env[NAME]}/v1'", None)
+          for text in ("http://${HOST}/v1", "http://$HOST", "http://h/{deployment}/v1")),
         ({"llm": {"providers": {"a": {"base_url": "localhost:1"}}}}, "llm.providers.a.base_url",
          "http:// or https://", None),
         ({"llm": {"providers": {"a": {"base_url": "http://[::1"}}}}, "llm.providers.a.base_url",

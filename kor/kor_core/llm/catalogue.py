@@ -65,7 +65,8 @@ def register(
     if taken is not None and not replace:
         raise RegistrationError(
             f"Provider id '{name}' is taken by {_described(taken)}; {_described(provider)} "
-            "needs another id, or replace=True to take its place.",
+            "needs another id. To take its place, register it with replace=True, or replace the "
+            "binding of that one by derive().",
             name=name,
         )
     layer.add(name, provider, replace=replace)

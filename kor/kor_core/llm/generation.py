@@ -66,8 +66,13 @@ class GenerationSettings:
         """
         if isinstance(given, GenerationSettings):
             return given
-        if not given:
+        if given is None or given == {}:
             return UNSET
+        if not is_table(given):
+            words = (
+                f"settings are a table, such as {{'temperature': 0}}, not {type(given).__name__}."
+            )
+            raise ConfigurationError([Problem(words)])
         # Config: what is given may hold a key, and a traceback may show this frame.
         given = Config({name: value for name, value in given.items() if value is not None})
         unknown = [name for name in given if name not in _NAMES]

@@ -293,6 +293,7 @@ def _from_dict(given: Mapping[str, Any]) -> Message:
     if role is None:
         known = listed(_ROLES)
         raise ValueError(f"No role '{name}'. Roles: {known}.{did_you_mean(name, _ROLES)}")
+    _refuse_empty(given, role)
     content = given.get("content")
     if role == "tool":
         return tool_result(
@@ -300,6 +301,21 @@ def _from_dict(given: Mapping[str, Any]) -> Message:
         )
     calls = tuple(_call_from(call) for call in given.get("tool_calls") or ())
     return Message(role, (*_parts_from(content), *calls))
+
+
+def _refuse_empty(given: Mapping[str, Any], role: str) -> None:
+    """Refuse a dict that says nothing, as a misspelt key leaves it: it would be paid for."""
+    if role in {"system", "user"}:
+        lacking = given.get("content") is None
+    else:
+        lacking = "content" not in given and (role == "tool" or "tool_calls" not in given)
+    if lacking:
+        others = [str(name) for name in given if name not in {"role", "content"}]
+        beside = f" It has {listed(others)}, which says nothing." if others else ""
+        raise ValueError(
+            f"The message of role '{given['role']}' lacks 'content'.{beside} "
+            f"Write {{'role': '{given['role']}', 'content': '…'}}."
+        )
 
 
 def _joined(content: object) -> str:

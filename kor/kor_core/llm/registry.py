@@ -415,7 +415,7 @@ class LLMRegistry:
 
 _NO_DEFAULT = Problem(
     "No default model is configured. Add [llm.default] with provider and model, or ask for a "
-    "model by reference: get_model('provider:model').",
+    "model by reference: kernel.llm_registry.get_model('provider:model').",
     key="llm.default",
 )
 

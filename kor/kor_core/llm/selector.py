@@ -7,6 +7,7 @@ from kor_core.errors import AllModelsFailedError, PurposeNotFoundError
 from kor_core.llm.base import BaseLLMModel
 from kor_core.llm.handle import ModelHandle
 from kor_core.llm.lasting import Lasting
+from kor_core.llm.reference import SEPARATORS
 from kor_core.llm.registry import LLMRegistry
 from kor_core.llm.selection import Ranked, Rejected
 from kor_core.settings import ModelSettings, Settings
@@ -189,11 +190,13 @@ class ModelSelector:
             return purpose, found
         if DEFAULT in (purpose, llm.unknown_purpose):
             return DEFAULT, self._registry.default()
-        raise PurposeNotFoundError(
-            purpose,
-            [DEFAULT, *llm.purposes],
-            f"Add [llm.purposes.{purpose}] to the configuration.",
-        )
+        raise PurposeNotFoundError(purpose, [DEFAULT, *llm.purposes], _cure(purpose))
 
     def __repr__(self) -> str:
         return f"<ModelSelector {', '.join([DEFAULT, *self._settings.llm.purposes])}>"
+
+
+def _cure(purpose: str) -> str:
+    if any(mark in purpose for mark in SEPARATORS):
+        return f"For a reference write override='{purpose}', or ask kernel.llm_registry."
+    return f"Add [llm.purposes.{purpose}] to the configuration."

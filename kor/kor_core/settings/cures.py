@@ -6,7 +6,7 @@ from typing import Any, Final
 from kor_core.settings.llm import LLMSettings, ModelSettings
 from kor_core.settings.provenance import KeyPath, as_table, dotted
 
-__all__ = ["of_misplaced", "of_wrong_kind"]
+__all__ = ["of_dotted", "of_misplaced", "of_wrong_kind"]
 
 # Keys that many write beside the model, and that `extra` is no place for.
 _OF_PROVIDERS: Final = ("api_key", "base_url")
@@ -38,6 +38,21 @@ def of_misplaced(path: KeyPath, value: Any) -> str:
     if not path[:-1] and name in LLMSettings.model_fields:
         return f"Write [llm.{name}]." if as_table(value) is not None else "Belongs into [llm]."
     return ""
+
+
+def of_dotted(path: KeyPath, value: Any) -> str:
+    """Return what to write where a name with a dot lacks its quotes, and became two tables.
+
+    >>> of_dotted(("llm", "models", "gpt-4", "1"), {"context_window": 1_000_000})
+    'A name with a dot needs quotes: [llm.models."gpt-4.1"].'
+    """
+    if len(path) <= _NAME or path[:_NAME] not in _NAMED or as_table(value) is None:
+        return ""
+    return f'A name with a dot needs quotes: [llm.{path[1]}."{".".join(path[_NAME:])}"].'
+
+
+_NAME: Final = 2  # where the name stands in llm.models.<name>.<key>
+_NAMED: Final = {("llm", name) for name in ("budgets", "models", "providers", "purposes")}
 
 
 # --- a value of the wrong kind ------------------------------------------------------------

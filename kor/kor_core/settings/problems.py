@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from kor_core.errors import Problem
-from kor_core.settings.cures import of_misplaced, of_wrong_kind
+from kor_core.settings.cures import of_dotted, of_misplaced, of_wrong_kind
 from kor_core.settings.provenance import KeyPath, Sourced, dotted
 from kor_core.suggestions import listed, nearest
 
@@ -79,8 +79,11 @@ def _unknown(path: KeyPath, value: Any, model: type[BaseModel], source: Sourced)
     known = _fields(path[:-1], model)
     kind = "section" if len(path) == 1 else "key"
     cure = " What only the provider understands goes into `extra`." if "extra" in known else ""
+    near = nearest(path[-1], known)
+    if near is None and (dots := of_dotted(path, value)):
+        cure = f" {dots}"
     message = f"Unknown {kind}. Known: {listed(known)}.{cure}"
-    return problem_at(path, message, source, nearest(path[-1], known))
+    return problem_at(path, message, source, near)
 
 
 def _fields(path: KeyPath, model: type[BaseModel]) -> tuple[str, ...]:

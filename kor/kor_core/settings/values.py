@@ -54,6 +54,10 @@ T = TypeVar("T")
 K = TypeVar("K", bound=str)
 
 STRATEGIES: Final = ("ordered", "cheapest", "fastest", "round_robin")
+# As shells, Windows, templates and tokens that do not exist spell it.
+_PLACEHOLDER: Final = re.compile(
+    r"\$[A-Za-z_]\w*|\$?\{\{?.*\}|%[A-Za-z_]\w*%|@[A-Za-z_]+ .*", re.ASCII
+)
 _TARGET: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -111,6 +115,11 @@ def _is_key(secret: SecretStr) -> SecretStr:
         raise ValueError("Must not be empty. Remove the line if no key is needed.")
     if not key.isascii() or not key.isprintable():
         raise ValueError("Holds characters that no HTTP header can carry.")
+    if _PLACEHOLDER.fullmatch(key):
+        raise ValueError(
+            "Looks like the name of a variable, which is not looked up. Write "
+            "'@format {env[NAME]}', or leave api_key out: the vendor's own variable is read then."
+        )
     return SecretStr(key)
 
 
@@ -210,6 +219,8 @@ def _is_service(url: str) -> str:
         raise ValueError(
             "An endpoint holds no '?': put what follows it into extra = { extra_query = { … } }."
         )
+    if "{" in url or "$" in parts.netloc:
+        raise ValueError("An endpoint names no variables. Write '@format http://{env[NAME]}/v1'.")
     if "#" in url:
         raise ValueError("An endpoint holds no '#': remove it and what follows it.")
     return url
