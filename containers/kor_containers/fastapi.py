@@ -14,7 +14,7 @@ It needs the extra ``fastapi``: ``pip install kor-sdk[fastapi]``.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Any, Final
 
 from fastapi import Depends
@@ -56,18 +56,30 @@ class TenantMiddleware:
         app: the application behind it.
         tenants: the kernels.
         tenant_of: finds the tenant's id in a request; None where there is none.
+        exempt: paths that are served without a tenant and without a kernel, each as it stands
+            in requests, such as ``("/health", "/docs", "/openapi.json")``.
+
+    Raises:
+        TypeError: ``exempt`` is a single text.
     """
 
     def __init__(
-        self, app: ASGIApp, tenants: TenantKernels[Any], tenant_of: _TenantOf | None = None
+        self,
+        app: ASGIApp,
+        tenants: TenantKernels[Any],
+        tenant_of: _TenantOf | None = None,
+        exempt: Collection[str] = (),
     ) -> None:
+        if isinstance(exempt, str):
+            raise TypeError(f"exempt is a collection of paths. Write exempt=({exempt!r},).")
         self._app = app
         self._tenants = tenants
         self._tenant_of = tenant_of or tenant_header()
+        self._exempt = frozenset(exempt)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, one WebSocket, or the application's start and end."""
-        if scope["type"] not in {"http", "websocket"}:
+        if scope["type"] not in {"http", "websocket"} or scope["path"] in self._exempt:
             await self._app(scope, receive, send)
             return
         use = await self._entered(scope)

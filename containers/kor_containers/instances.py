@@ -177,6 +177,17 @@ class KorInstance(Operations, containers.DynamicContainer):
         self.__dict__["_space"] = space
         self.__dict__["_prefix"] = prefix
 
+    def __repr__(self) -> str:
+        kind: Any = getattr(self, "declarative_parent", None)
+        name = "container" if kind is None else kind.__name__
+        space, prefix = (self._space, self._prefix)
+        facts = [
+            *([f"'{prefix[:-1]}'"] if prefix else []),
+            *([f"derived at {space.derived_at}"] if space and space.derived_at else []),
+            *(["closed"] if space and space.closed else []),
+        ]
+        return f"<{name}{': ' if facts else ''}{', '.join(facts)}>"
+
     def __reduce__(self) -> Any:
         raise TypeError(
             "A container cannot be pickled: it holds living objects and keys. Create one in "

@@ -3,8 +3,9 @@
 import argparse
 import sys
 
-from kor_cli.output import write
+from kor_cli.output import is_terminal, write
 from kor_containers import create_container
+from kor_core.llm.base import BaseLLMModel
 
 __all__ = ["ask"]
 
@@ -14,8 +15,24 @@ def ask(options: argparse.Namespace) -> int:
     prompt = _prompt(options)
     with create_container(options.config).kernel() as kernel:
         model = kernel.model_selector.get_model(options.purpose, override=options.model)
-        write(model.generate(prompt))
+        # Whoever reads it along gets it as it comes; a file gets all of it, or nothing.
+        if is_terminal():
+            _show(model, prompt)
+        else:
+            write(model.generate(prompt))
     return 0
+
+
+def _show(model: BaseLLMModel, prompt: str) -> None:
+    last = ""
+    try:
+        with model.stream(prompt) as stream:
+            for delta in stream:
+                write(delta.text, end="")
+                last = delta.text or last
+    finally:
+        if last and not last.endswith("\n"):
+            write("")  # what follows, an error or the shell, begins on a line of its own
 
 
 def _prompt(options: argparse.Namespace) -> str:

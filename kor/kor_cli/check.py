@@ -82,6 +82,7 @@ def findings(
         yield Finding("purpose default", words, "note")
     else:
         yield from _served(selector, "default")
+        yield from _verbatim(settings, "default", registry.providers)
     for purpose in settings.llm.purposes:
         yield from _served(selector, purpose)
         yield from _verbatim(settings, purpose, registry.providers)
@@ -192,15 +193,25 @@ def _unsure(subject: str, model: BaseLLMModel) -> Iterator[Finding]:
 
 def _verbatim(settings: Settings, name: str, known: Iterable[str]) -> Iterator[Finding]:
     """Yield a note where a reference was written, and is taken as the name of a model."""
-    path = ("llm", "purposes", name)
-    purpose, source = settings.llm.purposes[name], settings.source
-    if purpose.provider is None or source.holds((*path, "provider")):
+    path = ("llm", "default") if name == "default" else ("llm", "purposes", name)
+    table, source = settings.llm.tables[name], settings.source
+    if table.provider is None or not source.holds((*path, "model")):
         return
-    text = purpose.model
+    text = table.model
     cut = min((at for at in map(text.find, SEPARATORS) if at >= 0), default=len(text))
     meant, model = text[:cut], text[cut + 1 :]
-    is_vendors = purpose.provider == "litellm" and vendor_of(text) in VENDORS
-    if meant in known and model and source.holds((*path, "model")) and not is_vendors:
-        words = f"'{text}' is taken verbatim as a model of '{purpose.provider}', the provider of"
+    if meant not in known or not model:
+        return
+    taken = f"'{text}' is taken verbatim as a model of '{table.provider}'"
+    if meant == table.provider:
+        cure = f'if that repeats the provider, write model = "{model}"'
+    elif source.holds((*path, "provider")) or _is_vendors(table.provider, text):
+        return
+    else:
+        taken += ", the provider of [llm.default]"
         cure = f'for another provider write provider = "{meant}" and model = "{model}"'
-        yield Finding(f"purpose {name}", f"{words} [llm.default]; {cure}", "note")
+    yield Finding(f"purpose {name}", f"{taken}; {cure}", "note")
+
+
+def _is_vendors(provider: str, model: str) -> bool:
+    return provider == "litellm" and vendor_of(model) in VENDORS

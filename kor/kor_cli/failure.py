@@ -15,8 +15,9 @@ MISCONFIGURED: Final = 2
 _CURES: Final = {
     "Register one with registry.register().": "Providers come with KOR and with [plugins]; "
     "`kor check` lists them.",
-    "ask for a model by reference: kernel.llm_registry.get_model('provider:model')": "name a purpose, or "
-    "a model with `kor ask --model provider:model`",
+    "ask for a model by reference: kernel.llm_registry.get_model('provider:model')": (
+        "name a purpose, or a model with `kor ask --model provider:model`"
+    ),
 }
 
 

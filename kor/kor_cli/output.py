@@ -6,15 +6,27 @@ import sys
 from contextlib import suppress
 from textwrap import wrap
 
-__all__ = ["UnwrittenError", "flush", "stop_writing", "width", "wrapped", "write"]
+__all__ = [
+    "UnwrittenError",
+    "flush",
+    "is_terminal",
+    "stop_writing",
+    "width",
+    "wrapped",
+    "write",
+]
 
 
 class UnwrittenError(OSError):
     """stdout takes no more: the disk is full, or nobody opened it."""
 
 
-def write(text: str) -> None:
+def write(text: str, end: str = "\n") -> None:
     """Print a text on stdout, at once, so that a full disk is known while it can be said.
+
+    Args:
+        text: what is printed.
+        end: what is printed after it.
 
     Raises:
         UnwrittenError: it could not be written.
@@ -24,7 +36,8 @@ def write(text: str) -> None:
     # A terminal that lacks a character shows its escape: an answer is not lost for an emoji.
     encoding = sys.stdout.encoding
     try:
-        print(text.encode(encoding, errors="backslashreplace").decode(encoding), flush=True)
+        shown = text.encode(encoding, errors="backslashreplace").decode(encoding)
+        print(shown, end=end, flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -45,8 +58,12 @@ def stop_writing() -> None:
 
 def width() -> int | None:
     """Return the width of the terminal; None for files and pipes, where lines stay whole."""
-    is_shown = sys.stdout is not None and sys.stdout.isatty()  # pyright: ignore[reportUnnecessaryComparison]  # so under `>&-`
-    return shutil.get_terminal_size().columns if is_shown else None
+    return shutil.get_terminal_size().columns if is_terminal() else None
+
+
+def is_terminal() -> bool:
+    """Say whether somebody reads along what is printed."""
+    return sys.stdout is not None and sys.stdout.isatty()  # pyright: ignore[reportUnnecessaryComparison]  # so under `>&-`
 
 
 def wrapped(text: str, longest: int | None, indent: str) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["did_you_mean", "listed", "nearest"]
+__all__ = ["did_you_mean", "listed", "nearest", "through_litellm"]
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -38,6 +38,25 @@ def listed(names: Iterable[str]) -> str:
     'echo, openai'
     """
     return ", ".join(sorted(names)) or "none"
+
+
+def through_litellm(reference: str, known: Iterable[str]) -> str:
+    """Return ``" What litellm reaches …"``, ready to append, where it may be asked instead.
+
+    Args:
+        reference: what names no registered provider, ``provider:model`` or less.
+        known: ids of the registered providers.
+
+    >>> through_litellm("anthropic:claude-3-opus", ["litellm", "openai"])
+    " What litellm reaches is written 'litellm:anthropic/claude-3-opus'."
+    >>> through_litellm("opnai:gpt-4", ["litellm", "openai"]), through_litellm("a:b", ["echo"])
+    ('', '')
+    """
+    known = tuple(known)
+    provider = reference.replace("/", ":").partition(":")[0]
+    if "litellm" not in known or nearest(provider, known) is not None:
+        return ""
+    return f" What litellm reaches is written 'litellm:{reference.replace(':', '/', 1)}'."
 
 
 def _folded(name: str) -> str:

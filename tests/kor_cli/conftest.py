@@ -16,6 +16,7 @@ from pathlib import Path
 
 from kor_core.errors import RateLimitError
 from kor_core.llm.base import BaseLLMModel, BaseLLMProvider
+from kor_core.llm.response import Delta
 from kor_core.plugin import KorPlugin
 
 
@@ -34,6 +35,17 @@ async def wait():
         await asyncio.sleep(0.01)
 
 
+class Streaming(BaseLLMModel):
+    async def agenerate(self, prompt, **kwargs):
+        raise NotImplementedError
+
+    async def _stream(self, request):
+        yield Delta("one ")
+        while not Path("go").exists():
+            await asyncio.sleep(0.01)
+        yield Delta("two", finish_reason=None if self.model_name == "cut" else "stop")
+
+
 class Model(BaseLLMModel):
     async def agenerate(self, prompt, **kwargs):
         if self.model_name in {"busy", "hanging", "waiting"}:
@@ -47,7 +59,8 @@ class Provider(BaseLLMProvider):
     def create_model(self, model_name, config):
         if model_name == "impossible":
             raise ValueError("planted")
-        return Model(model_name, config)
+        streams = model_name in {"streaming", "cut"}
+        return (Streaming if streams else Model)(model_name, config)
 
 
 class Plugin(KorPlugin):

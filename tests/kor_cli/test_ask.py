@@ -71,6 +71,39 @@ def test_a_purpose_and_a_model_exclude_each_other(capsys: pytest.CaptureFixture[
     assert "not allowed with" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("model", "shown"),
+    [("streaming", "one two\n"), ("cut", "one two\n"), ("usual", "usual answers Hi\n")],
+)
+def test_on_a_terminal_the_answer_comes_as_it_is_given(
+    stub: Path, start: Callable[..., subprocess.Popen[str]], model: str, shown: str
+):
+    """Each piece is there before the next is given, and the line ends though the stream is cut."""
+    ours, theirs = pty.openpty()
+    process = start("ask", "--model", f"stub:{model}", "Hi", stdout=theirs)
+    os.close(theirs)
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        came = b""
+        while model != "usual" and came != b"one ":
+            came += terminal.read(4 - len(came))
+        Path("go").touch()
+        _, err = process.communicate(timeout=60)
+        came += read_to_the_end(terminal)
+
+    assert shown == came.decode().replace("\r\n", "\n")
+    assert (1, True) == (process.returncode, "interrupted" in err) or "cut" != model
+
+
+def read_to_the_end(terminal: io.RawIOBase) -> bytes:
+    came = b""
+    try:
+        while piece := terminal.read(4096):
+            came += piece
+    except OSError:  # how Linux says that the other end is closed
+        pass
+    return came
+
+
 # --- the prompt -----------------------------------------------------------------------------
 
 

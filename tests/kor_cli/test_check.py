@@ -158,6 +158,31 @@ def test_a_reference_that_is_taken_verbatim_is_noted(
     assert 'write provider = "litellm" and model = "claude-3-opus"' in out
 
 
+def test_a_reference_that_repeats_its_provider_is_noted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-planted")
+    Path("config.toml").write_text(
+        '[llm.default]\nprovider = "openai"\nmodel = "openai:gpt-4o"\n'
+        '[llm.purposes.slip]\nprovider = "openai"\nmodel = "openai/gpt-4o"\n'
+        '[llm.purposes.meant]\nprovider = "openai"\nmodel = "litellm/gpt-4o"\n'
+    )
+    code, out, _ = checked(capsys)
+    notes = [line for line in out.splitlines() if line.startswith("note")]
+
+    assert 0 == code
+    assert ["purpose default", "purpose slip"] == [note[7:].partition(":")[0] for note in notes]
+    assert 'if that repeats the provider, write model = "gpt-4o"' in notes[0]
+
+
+def test_what_only_litellm_reaches_is_pointed_out(capsys: pytest.CaptureFixture[str]):
+    Path("config.toml").write_text('[llm.default]\nmodel = "anthropic:claude-3-opus"\n')
+    code, out, _ = checked(capsys)
+
+    assert 2 == code
+    assert "What litellm reaches is written 'litellm:anthropic/claude-3-opus'." in out
+
+
 def test_an_unknown_provider_is_said_once(capsys: pytest.CaptureFixture[str]):
     Path("config.toml").write_text('[llm.default]\nprovider = "opnai"\nmodel = "x"\n')
     code, out, _ = checked(capsys)

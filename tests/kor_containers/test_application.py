@@ -20,13 +20,15 @@ from kor_core.adapters.network import Transport
 from kor_core.adapters.openai import OpenAIProvider
 from kor_core.errors import ConfigurationError, ContainerError, PluginError, RegistrationError
 from kor_core.kernel import Kernel, get_kernel, reset_kernel, use_kernel
+from kor_core.llm.base import Credentials
 from kor_core.llm.catalogue import Catalogue
 from kor_core.llm.echo import EchoProvider
+from kor_core.llm.profile import ModelProfile
 from kor_core.llm.registry import LLMRegistry
 from kor_core.llm.selector import ModelSelector
 from kor_core.plugin import KorPlugin
 from kor_core.settings import Settings, settings_from
-from kor_core.testing import ScriptedProvider
+from kor_core.testing import ScriptedModel, ScriptedProvider
 
 ECHO = {"llm": {"default": {"provider": "echo", "model": "plain"}}}
 
@@ -192,6 +194,65 @@ def test_what_is_registered_by_hand_is_kept_by_every_derived_container(app):
 
     assert child.llm.catalogue() is not app.llm.catalogue()
     assert "kept" == child.kernel().llm_registry.get_model("kept:m").generate("x")
+
+
+# --- doubles ---
+
+
+class Bare:
+    """A double that inherits from nothing, and has all that is asked of a provider."""
+
+    id = "openai"
+
+    def create_model(self, model_name, config):
+        return ScriptedModel(["from a double"])
+
+    def credentials(self, model_name):
+        return Credentials()
+
+    def names(self, model_name):
+        return (model_name,)
+
+    def profile(self, model_name):
+        return ModelProfile()
+
+
+ASKING = {"llm": {"default": {"model": "openai:m"}}}
+
+
+def test_a_double_of_a_provider_need_not_inherit_from_anything():
+    with create_container(ASKING) as app:
+        kernel = app.derive({"llm.openai": Bare()}).kernel()
+
+        assert "from a double" == kernel.model_selector.get_model().generate("Hello!")
+
+
+@pytest.mark.parametrize(
+    ("double", "words"),
+    [
+        (object(), "of the class object, lacks create_model, credentials, names, profile. Derive"),
+        (ScriptedModel(["x"]), "of the class ScriptedModel, lacks create_model"),
+        (ScriptedProvider, r"is the class ScriptedProvider. Hand in ScriptedProvider\(\)"),
+    ],
+)
+def test_what_is_no_provider_is_refused_when_it_is_asked_for_a_model(double, words):
+    with create_container(ASKING) as app:
+        kernel = app.derive({"llm.openai": double}).kernel()
+
+        with pytest.raises(
+            RegistrationError, match=f"What replaces the provider 'openai'.*{words}"
+        ):
+            kernel.model_selector.get_model()
+
+
+def test_a_container_says_what_it_is():
+    with create_container(ECHO) as app:
+        child = app.derive({})
+
+        assert "<ApplicationContainer>" == repr(app)
+        assert "<LLMContainer: 'llm'>" == repr(app.llm())
+        assert f"derived at {__file__}:" in repr(child)
+    assert "<ApplicationContainer: closed>" == repr(app)
 
 
 # --- mistakes are found at start-up ---

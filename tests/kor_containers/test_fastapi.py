@@ -9,6 +9,7 @@ from starlette.responses import StreamingResponse
 
 from kor_containers import TenantKernels, create_container
 from kor_containers.fastapi import CurrentKernel, TenantMiddleware
+from kor_core.errors import KernelError
 from kor_core.kernel import get_kernel, reset_kernel
 
 ECHO = {"llm": {"default": {"provider": "echo", "model": "plain"}}}
@@ -65,6 +66,14 @@ def service_of(tenants, **options):  # noqa: C901  # one endpoint for each way t
     @service.get("/fails")
     async def fails():
         raise RuntimeError("the endpoint's own")
+
+    @service.get("/health")
+    async def health():
+        return "well"
+
+    @service.get("/health/deep")
+    async def deep(kernel: CurrentKernel):
+        return kernel.tenant
 
     @service.websocket("/talk")
     async def talk(socket: WebSocket):
@@ -199,3 +208,22 @@ async def test_start_and_end_of_the_application_pass_through(tenants):
     await TenantMiddleware(application, tenants)({"type": "lifespan"}, None, None)
 
     assert ["lifespan"] == seen
+
+
+async def test_exempt_paths_need_no_tenant_and_get_no_kernel(tenants):
+    """Probes and the pages of FastAPI: these paths alone, none that begins like one."""
+    service = service_of(tenants, exempt=["/health", "/openapi.json", "/injected"])
+    async with client_of(service) as client:
+        statuses = [
+            (await client.get(path)).status_code
+            for path in ("/health", "/openapi.json", "/health/deep", "/threaded")
+        ]
+        with pytest.raises(KernelError):
+            await client.get("/injected", headers={"X-Tenant": "acme"})
+
+    assert [200, 200, 400, 400] == statuses
+
+
+def test_exempt_is_no_single_text(tenants):
+    with pytest.raises(TypeError, match=r"Write exempt=\('/health',\)"):
+        TenantMiddleware(FastAPI(), tenants, exempt="/health")

@@ -116,6 +116,9 @@ class ByteByByte:
         for byte in self._body:
             yield bytes([byte])
 
+    def close(self):
+        pass
+
 
 async def test_a_packed_stream_is_unpacked_however_it_is_cut():
     packed = gzip.compress(HELLO)

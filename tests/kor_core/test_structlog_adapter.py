@@ -17,7 +17,7 @@ from kor_containers import create_container
 from kor_core.adapters.structlog import CallLog, configure_logging
 from kor_core.errors import KorError, LLMError
 from kor_core.llm.events import CallEvent, unobserved
-from kor_core.llm.response import LLMResponse, Usage
+from kor_core.llm.response import Attempt, LLMResponse, Usage
 from kor_core.testing import ALWAYS, Reply, ScriptedProvider, Upstream, faults
 
 FINISHED = CallEvent("llm.call.finished", "chat", "openai:gpt-4o")
@@ -137,6 +137,22 @@ def test_an_event_that_is_below_the_level_is_not_heeded(caplog, name, level):
 
     assert (False, True) == (heeded, heeded_then)
     assert [] == caplog.records
+
+
+@pytest.mark.parametrize(
+    ("attempts", "expected"),
+    [
+        ((), None),
+        ((("a:b", "answered"),), None),
+        ((("a:b", "failed"), ("a:c", "answered")), "a:c"),
+        ((("a:b", "failed"), ("a:c", "failed")), None),
+    ],
+)
+def test_which_model_answered_is_told_where_it_is_another_than_the_first(lines, attempts, expected):
+    made = tuple(Attempt(model, outcome, 0.1) for model, outcome in attempts)
+    CallLog()(CallEvent("llm.call.finished", "chat", "a:b", attempts=made))
+
+    assert expected == lines()[-1].get("answered_by")
 
 
 def test_where_structlog_is_configured_every_event_is_heeded(lines):

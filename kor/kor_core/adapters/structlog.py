@@ -25,8 +25,9 @@ class CallLog:
     """Writes one record for each event of a call.
 
     ``llm.call.started`` at DEBUG, ``llm.call.finished`` and ``llm.call.cancelled`` at INFO,
-    ``llm.call.failed`` at WARNING, with tenant, purpose, model, tokens, cost and duration. No
-    prompt, no answer and no key is in them. Where ``[llm.policies] log_content`` is on, a record
+    ``llm.call.failed`` at WARNING, with tenant, purpose, model, tokens, cost and duration, and
+    ``answered_by`` where it was another model than the one that was asked first. No prompt, no
+    answer and no key is in them. Where ``[llm.policies] log_content`` is on, a record
     ``llm.call.content`` at DEBUG follows, with the prompt and the answer.
 
     >>> logging.getLogger("kor.llm").isEnabledFor(logging.INFO)
@@ -79,6 +80,7 @@ def _facts(event: CallEvent) -> dict[str, Any]:
     facts = {
         "kind": event.kind,
         "model": event.model,
+        "answered_by": event.answered_by if event.answered_by != event.model else None,
         "tenant": event.tenant,
         "purpose": event.purpose,
         "duration": None if event.duration is None else round(event.duration, 6),

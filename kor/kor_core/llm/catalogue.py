@@ -10,8 +10,9 @@ from kor_core.llm.base import BaseLLMProvider
 from kor_core.llm.policies.strategies import Strategy
 from kor_core.llm.reference import SEPARATORS
 from kor_core.scope import Layer
+from kor_core.suggestions import listed
 
-__all__ = ["Catalogue", "register", "register_strategy"]
+__all__ = ["Catalogue", "refuse_half", "register", "register_strategy"]
 
 
 _numbers: Final = count(1)
@@ -121,6 +122,42 @@ def _checked_id(provider: object) -> str:
             name=name,
         )
     return name
+
+
+def refuse_half(name: str, provider: object) -> None:
+    """Refuse to ask what replaced a provider's binding and lacks what providers have.
+
+    A double need not inherit from anything, and is taken as it is until it is asked for a model.
+
+    Args:
+        name: the id under which it stands.
+        provider: what stands there.
+
+    Raises:
+        RegistrationError: it is a class, or lacks a method.
+
+    >>> refuse_half("openai", object())
+    Traceback (most recent call last):
+    kor_core.errors.RegistrationError: What replaces the provider 'openai', of the class object, ...
+    """
+    if isinstance(provider, BaseLLMProvider):
+        return
+    if isinstance(provider, type):
+        kind = provider.__name__
+        words = f"What replaces the provider '{name}' is the class {kind}. Hand in {kind}()."
+        raise RegistrationError(words, name=name)
+    lacking = [each for each in _METHODS if not callable(getattr(provider, each, None))]
+    if lacking:
+        raise RegistrationError(
+            f"What replaces the provider '{name}', of the class {type(provider).__name__}, lacks "
+            f"{listed(lacking)}. Derive it from kor_core.llm.base.BaseLLMProvider, which has "
+            "defaults for all but create_model; kor_core.testing has ScriptedProvider.",
+            name=name,
+        )
+
+
+# What a double must have.
+_METHODS: Final = ("create_model", "credentials", "names", "profile")
 
 
 def _described(provider: BaseLLMProvider) -> str:

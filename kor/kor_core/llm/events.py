@@ -48,6 +48,17 @@ class CallEvent:
     prompt: str | None = field(default=None, repr=False)
     answer: str | None = field(default=None, repr=False)
 
+    @property
+    def answered_by(self) -> str | None:
+        """The reference of the model that answered; None where none did, or not yet.
+
+        >>> first, second = Attempt("a:b", "failed", 0.1), Attempt("a:c", "answered", 0.1)
+        >>> CallEvent("llm.call.finished", "chat", "a:b", attempts=(first, second)).answered_by
+        'a:c'
+        """
+        last = self.attempts[-1] if self.attempts else None
+        return last.model if last is not None and last.outcome == "answered" else None
+
 
 # One that has a method `heeds(name) -> bool` too is spared the events that it says no to.
 Observer = Callable[[CallEvent], object]

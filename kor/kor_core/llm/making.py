@@ -17,6 +17,7 @@ from kor_core.errors import (
 from kor_core.llm import credentials
 from kor_core.llm.base import BaseLLMModel, BaseLLMProvider
 from kor_core.llm.candidate import Candidate
+from kor_core.llm.catalogue import refuse_half
 from kor_core.llm.grants import Grants
 from kor_core.llm.pipeline import Policies
 from kor_core.llm.policies.breaker import Breakers
@@ -76,8 +77,10 @@ class TargetMaker:
 
         Raises:
             MissingCredentialsError: its provider needs a key and has none.
+            RegistrationError: what stands in the provider's place is none.
         """
         reference = candidate.reference
+        refuse_half(reference.provider, self._registry.get_provider(reference.provider))
         config = self._config(candidate)
         inner = _Inner(self._registry.get_provider, reference, config)
         names = self._names(reference)

@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple, Self
 
 from kor_core.errors import ConfigurationError, Problem, ProviderNotFoundError
+from kor_core.suggestions import through_litellm
 
 __all__ = ["SEPARATORS", "Reference", "spelled"]
 
@@ -75,4 +76,4 @@ def _cure(text: str, model: str, known: tuple[str, ...]) -> str:
     if not model:
         example = "openai" if "openai" in known else min(known, default="openai")
         return f"A reference is written 'provider:model', such as '{example}:{text or 'model'}'."
-    return "Register one with registry.register()."
+    return f"Register one with registry.register().{through_litellm(text, known)}"

@@ -73,6 +73,8 @@ def of_wrong_kind(expected: str, path: KeyPath, value: Any) -> str:
     """
     if expected == "a table":
         return _table(path)
+    if expected == "a list" and path[-1] == "stop":
+        return 'Write stop = "…", or several: stop = ["…", "…"].'
     if not isinstance(value, str):
         return ""
     if expected == "a list":

@@ -22,7 +22,7 @@ from kor_core.settings.provenance import (
 from kor_core.settings.tables import NetworkSettings, PluginSettings, StateSettings, Table, updated
 from kor_core.settings.tenancy import Overlaid, Tenancy
 from kor_core.settings.values import plain
-from kor_core.suggestions import listed, nearest
+from kor_core.suggestions import listed, nearest, through_litellm
 
 __all__ = ["Explained", "Settings", "settings_from", "settings_of"]
 
@@ -163,20 +163,20 @@ class Settings(Table):
         """
         ids = tuple(sorted(known))
         found = [
-            self.problem(path, _no_provider(name, ids), nearest(name, ids))
-            for path, name in self._named_providers()
-            if name not in ids
+            self.problem(path, _no_provider(reference, ids), nearest(_id_of(reference), ids))
+            for path, reference in self._named_providers()
+            if _id_of(reference) not in ids
         ]
         return list(dict.fromkeys(found))
 
     def _named_providers(self) -> Iterator[tuple[KeyPath, str]]:
+        """Yield each place with what it names, as a reference where that is more than an id."""
         yield from ((("llm", "providers", name), name) for name in self.llm.providers)
         for path, model in self._models():
             if model.provider is not None:
                 yield (*path, "provider"), model.provider
             for field, reference in model.references():
-                name = reference.replace("/", ":").partition(":")[0]
-                yield (*path, field), name
+                yield (*path, field), reference
 
     def _models(self) -> Iterator[tuple[KeyPath, ModelSettings]]:
         if self.llm.default is not None:
@@ -225,8 +225,14 @@ def settings_of(source: Sourced, *, complete: bool = True) -> Settings | list[Pr
         return [problem for problem in found if complete or problem.message != MODEL_MISSING]
 
 
-def _no_provider(name: str, known: tuple[str, ...]) -> str:
-    return f"No provider '{name}'. Registered: {listed(known)}."
+def _no_provider(reference: str, known: tuple[str, ...]) -> str:
+    name = _id_of(reference)
+    cure = through_litellm(reference, known) if name != reference else ""
+    return f"No provider '{name}'. Registered: {listed(known)}.{cure}"
+
+
+def _id_of(reference: str) -> str:
+    return reference.replace("/", ":").partition(":")[0]
 
 
 def _values(table: Table, prefix: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
