@@ -88,7 +88,7 @@ def test_an_unknown_purpose_is_an_error_with_the_nearest_name(llm):
 
 
 def test_a_reference_in_place_of_a_purpose_is_told_how_to_ask(llm):
-    with pytest.raises(PurposeNotFoundError, match="write override='echo:x', or ask kernel.llm_re"):
+    with pytest.raises(PurposeNotFoundError, match=r"write override='echo:x', or ask kernel\.llm"):
         selector_of(llm).get_model("echo:x")
 
 
