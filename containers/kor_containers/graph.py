@@ -4,7 +4,7 @@ A graph never changes. Replacing bindings gives another graph, and the common ca
 (a binding that now needs nothing) is remembered, so that ten thousand tenants share one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = ["Graph"]
 
@@ -62,6 +62,13 @@ class Graph:
             if found is not None:
                 return found
         return None
+
+    def cycles(self) -> Iterator[tuple[str, ...]]:
+        """Each circle apart: no two have a path in common."""
+        graph = self
+        while (found := graph.cycle()) is not None:
+            yield found
+            graph = graph.cut(found)[0]
 
     def _reach(self, paths: Iterable[str]) -> set[str]:
         dependents = self._reversed()

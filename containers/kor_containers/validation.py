@@ -94,8 +94,7 @@ def _plain(finding: Finding) -> dict[str, str]:
 
 
 def _problems(level: Level, definitions: Mapping[str, Definition]) -> Iterator[Finding]:
-    circle = level.graph.cycle()
-    if circle is not None:
+    for circle in level.graph.cycles():
         yield Finding("cycle", circle[0], f"needs itself: {' ← '.join(circle)}. Break the circle.")
     for path, definition in definitions.items():
         match definition:

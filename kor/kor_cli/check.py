@@ -23,11 +23,11 @@ from kor_core.errors import (
 )
 from kor_core.llm.base import BaseLLMModel
 from kor_core.llm.handle import ModelHandle
-from kor_core.llm.reference import SEPARATORS
 from kor_core.llm.registry import LLMRegistry
 from kor_core.llm.selector import Explanation, ModelSelector
 from kor_core.plugin import plugin_names
 from kor_core.settings import Settings
+from kor_core.settings.llm import provider_in
 from kor_core.suggestions import listed, nearest
 
 __all__ = ["Finding", "check", "findings"]
@@ -198,8 +198,8 @@ def _verbatim(settings: Settings, name: str, known: Iterable[str]) -> Iterator[F
     if table.provider is None or not source.holds((*path, "model")):
         return
     text = table.model
-    cut = min((at for at in map(text.find, SEPARATORS) if at >= 0), default=len(text))
-    meant, model = text[:cut], text[cut + 1 :]
+    meant = provider_in(text)
+    model = text[len(meant) + 1 :]
     if meant not in known or not model:
         return
     taken = f"'{text}' is taken verbatim as a model of '{table.provider}'"

@@ -138,16 +138,16 @@ def get_kernel() -> Kernel:
             is given, because kernels belong to tenants here.
         ConfigurationError: the configuration that the default reads is wrong.
     """
-    kernel = _ambient.get()
-    if kernel is not None:
-        return kernel
     plugin = initialising.get()
-    if plugin is not None:
+    if plugin is not None:  # before the current one: what it registers is for all tenants
         raise KernelError(
             f"get_kernel() was called while plugin '{plugin}' initialises, and the kernel is "
             "still being built. Use the context given to initialize(): "
             "context.get_llm_registry(), context.settings, context.registry."
         )
+    kernel = _ambient.get()
+    if kernel is not None:
+        return kernel
     if len(_refused):
         raise KernelError(_NO_DEFAULT)
     return default_source().kernel()

@@ -173,6 +173,24 @@ def test_a_declared_circle_is_found_before_anything_is_built() -> None:
     assert "inner.need ← two ← inner.one ← inner.need" in str(caught.value)
 
 
+def test_every_circle_is_told() -> None:
+    class Inner(KorContainer):
+        first, second = Dependency(), Dependency()
+        one, two = Singleton(list, first), Singleton(list, second)
+
+    class App(KorContainer):
+        inner = providers.Container(Inner)
+        three, four = Singleton(list, inner.one), Singleton(list, inner.two)
+        inner.first.override(three)
+        inner.second.override(four)
+
+    with pytest.raises(ContainerError, match="2 problems") as caught:
+        App().validate()
+
+    assert "inner.first ← three ← inner.one ← inner.first" in str(caught.value)
+    assert "inner.second ← four ← inner.two ← inner.second" in str(caught.value)
+
+
 def test_a_constructor_that_asks_for_what_is_being_built_is_told_the_circle() -> None:
     class App(KorContainer):
         leaf = Singleton(lambda: app.top())  # noqa: PLW0108 # app is made below

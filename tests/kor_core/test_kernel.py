@@ -20,7 +20,7 @@ from kor_core.llm.catalogue import Catalogue
 from kor_core.llm.echo import EchoProvider
 from kor_core.llm.registry import LLMRegistry
 from kor_core.llm.selector import ModelSelector
-from kor_core.plugin import KorContext
+from kor_core.plugin import KorContext, initialising
 from kor_core.scope import Scope
 from kor_core.settings import settings_from
 
@@ -242,6 +242,16 @@ def test_an_ambient_kernel_is_given_though_the_default_is_refused(source):
     refused.withdraw()
 
     assert source.made is found
+
+
+def test_a_plugin_that_initialises_gets_no_kernel_though_one_is_current(source):
+    """What it registers is for all tenants, and the current kernel may be one's."""
+    token = initialising.set("mine")
+    try:
+        with use_kernel(source.made), pytest.raises(KernelError, match="Use the context given"):
+            get_kernel()
+    finally:
+        initialising.reset(token)
 
 
 def test_what_refused_the_default_and_was_forgotten_refuses_nothing(source):

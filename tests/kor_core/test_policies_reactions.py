@@ -40,6 +40,14 @@ def limited(retry_after: float | None = None) -> errors.RateLimitError:
             errors.CapabilityNotSupportedError(MESSAGE, capability="tools"),
             *(Next.ANY, Health.UNTRIED, False),
         ),
+        (
+            errors.InvalidAnswerError(MESSAGE, text="", problems=""),
+            *(Next.ANY, Health.ANSWERED, False),
+        ),
+        (
+            errors.InvalidToolCallError(MESSAGE, tool="t", arguments=""),
+            *(Next.ANY, Health.ANSWERED, True),
+        ),
         (errors.AllModelsFailedError(MESSAGE, [limited()]), Next.ANY, Health.UNTRIED, False),
         (errors.BadRequestError(MESSAGE), Next.NONE, Health.ANSWERED, False),
         (errors.BadRequestError(MESSAGE, retryable=True), Next.NONE, Health.ANSWERED, False),

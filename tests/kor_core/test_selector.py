@@ -4,9 +4,13 @@ import threading
 
 import pytest
 
-from kor_core.errors import ProviderNotFoundError, PurposeNotFoundError
+from kor_core.errors import (
+    CapabilityNotSupportedError,
+    ProviderNotFoundError,
+    PurposeNotFoundError,
+)
 from kor_core.llm.catalogue import Catalogue
-from kor_core.llm.echo import EchoProvider
+from kor_core.llm.echo import EchoModel, EchoProvider
 from kor_core.llm.registry import LLMRegistry
 from kor_core.llm.selector import ModelSelector
 from kor_core.settings import settings_from
@@ -90,6 +94,16 @@ def test_an_unknown_purpose_is_an_error_with_the_nearest_name(llm):
 def test_a_reference_in_place_of_a_purpose_is_told_how_to_ask(llm):
     with pytest.raises(PurposeNotFoundError, match=r"write override='echo:x', or ask kernel\.llm"):
         selector_of(llm).get_model("echo:x")
+
+
+def test_a_model_that_is_given_is_held_against_the_needs(llm):
+    given = EchoModel("mine", {})
+
+    assert given is selector_of(llm).get_model(override=given)
+    with pytest.raises(CapabilityNotSupportedError, match="calls no tools"):
+        selector_of(llm).get_model(override=given, needs=["tools"])
+    with pytest.raises(ValueError, match="toolz"):
+        selector_of(llm).get_model(override=given, needs=["toolz"])
 
 
 def test_an_unknown_purpose_may_be_served_by_the_default(llm):

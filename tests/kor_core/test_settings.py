@@ -163,6 +163,12 @@ def test_the_home_of_nobody_is_left_as_it_stands():
     assert NetworkSettings(ca_bundle=path).ca_bundle == path
 
 
+def test_the_line_of_an_unknown_provider_is_that_which_names_it():
+    table = ModelSettings(model="openai:gpt-4o", fallbacks=["o:x"])
+
+    assert ("model", "fallbacks") == (table.field_naming("openai"), table.field_naming("o"))
+
+
 # --- what is refused ----------------------------------------------------------------------
 
 

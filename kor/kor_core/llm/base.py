@@ -247,11 +247,16 @@ class BaseLLMModel(ABC):
         """Do what only the first call has to, such as an import that takes seconds.
 
         Await it at start-up to spare the first caller the wait. The deadline of a call begins
-        after it. By default there is nothing to do.
+        after it, or after a minute where it takes longer. It is asked before each call that has
+        a deadline, so it remembers that it was done. By default there is nothing to do.
         """
 
     async def aclose(self) -> None:  # noqa: B027  # a model that holds nothing needs none
-        """Release what the model holds. By default it holds nothing."""
+        """Release what the model holds. By default it holds nothing.
+
+        For whoever made the model to await. KOR makes models when they are first asked for and
+        keeps them with their kernel; what outlasts a call is better held by the provider.
+        """
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.model_name!r}>"
@@ -356,7 +361,11 @@ class BaseLLMProvider(ABC):
         return (model_name,)
 
     def close(self) -> None:  # noqa: B027  # a provider that holds nothing needs none
-        """Release what the provider holds. By default it holds nothing."""
+        """Release what the provider holds. By default it holds nothing.
+
+        A container closes the providers that its bindings built. One that was handed in or
+        registered belongs to whoever did so.
+        """
 
     async def aclose(self) -> None:
         """Release what the provider holds, from async code."""

@@ -242,7 +242,8 @@ class Call:
         started = clock()
         # What fails here fails again in the call, where the error is typed and on record.
         with suppress(Exception):
-            await self._left[0].find().aprepare()
+            async with asyncio.timeout(_LONGEST_PREPARATION):
+                await self._left[0].find().aprepare()
         self._ends += clock() - started
 
     # --- the deadline ------------------------------------------------------------------------
@@ -290,6 +291,10 @@ class Call:
         except BaseException:  # cancelled, or a stream that is left
             trace.tell("llm.call.cancelled")
             raise
+
+
+# Seconds; what is not ready by then is waited for on the call's own time.
+_LONGEST_PREPARATION: Final = 60.0
 
 
 def _last_delta(response: LLMResponse) -> Delta:

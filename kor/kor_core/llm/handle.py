@@ -1,7 +1,7 @@
 """The lasting model that callers hold: it asks the candidates and keeps its promises.
 
 Whatever a provider does, a call through a handle ends in an answer or in a typed error, before
-its deadline.
+its deadline, which begins when the model is ready to be asked.
 """
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
@@ -197,6 +197,11 @@ class ModelHandle(BaseLLMModel):
         """Let every candidate do what only its first call has to, such as an import."""
         for target in self._targets:
             await target.find().aprepare()
+
+    async def aclose(self) -> None:
+        """Release what the candidates' models hold; they can be asked again afterwards."""
+        for target in self._targets:
+            await target.find().aclose()
 
     # --- choosing ----------------------------------------------------------------------------
 

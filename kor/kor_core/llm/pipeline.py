@@ -19,7 +19,9 @@ __all__ = ["Policies"]
 class Policies:
     """What surrounds each call, in this order; shared by an application and its tenants.
 
-    trace → cache → budget → fallback → breaker → retry → concurrency → provider
+    trace → cache → fallback → retry → breaker → budget → concurrency → provider
+
+    From the breaker on it is each request's: retries and fallbacks spend too.
 
     Args:
         observer: is told of each call.

@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple, Self
 
 from kor_core.errors import ConfigurationError, Problem, ProviderNotFoundError
+from kor_core.settings.llm import provider_in
 from kor_core.suggestions import through_litellm
 
 __all__ = ["SEPARATORS", "Reference", "spelled"]
@@ -48,8 +49,8 @@ class Reference(NamedTuple):
         if not text.isprintable():  # it would forge lines of logs
             raise ConfigurationError([Problem(f"{text!r} is no reference: {_UNPRINTED}")])
         known = tuple(known)
-        cut = min((at for at in map(text.find, SEPARATORS) if at >= 0), default=len(text))
-        provider, model = text[:cut], text[cut + 1 :]
+        provider = provider_in(text)
+        model = text[len(provider) + 1 :]
         if provider in known and model:
             return cls(provider, model)
         if provider in known:

@@ -5,6 +5,7 @@ asked or remembered here.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
@@ -278,7 +279,7 @@ def lacking(standing: Standing, needs: Needs) -> LLMError | None:
 
 def _reasons(standing: Standing, needs: Needs) -> Iterator[LLMError]:
     if standing.unusable is not None:
-        yield standing.unusable
+        yield copy(standing.unusable)  # to be raised: each call adds its own attempts
     provider, model = standing.reference
     for check in _CHECKS:
         error = check(standing, needs)

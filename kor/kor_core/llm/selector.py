@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 
 from kor_core.errors import AllModelsFailedError, PurposeNotFoundError
 from kor_core.llm.base import BaseLLMModel
+from kor_core.llm.emulation import refuse_missing
 from kor_core.llm.handle import ModelHandle
 from kor_core.llm.lasting import Lasting
 from kor_core.llm.reference import SEPARATORS
 from kor_core.llm.registry import LLMRegistry
 from kor_core.llm.selection import Ranked, Rejected
 from kor_core.settings import ModelSettings, Settings
+from kor_core.settings.capabilities import checked_capabilities
 
 __all__ = ["DEFAULT", "Explanation", "ModelSelector", "Selection"]
 
@@ -90,13 +92,15 @@ class ModelSelector:
         Args:
             purpose: the name of a ``[llm.purposes.<name>]`` table, or ``"default"``, which
                 None means too.
-            override: a reference or a model that is to serve instead.
+            override: a reference or a model that is to serve instead; a model is returned as
+                it is, without policies and affinity.
             needs: capabilities that the model must have beside those that the configuration
                 and the request ask for, such as ``"tools"``.
             affinity: what a conversation is known by: it stays with one model while that is
-                healthy.
+                healthy. Conversations are many, so theirs is another object each time.
 
         Raises:
+            CapabilityNotSupportedError: the model given lacks one of the needs.
             PurposeNotFoundError: no such purpose is configured, unless
                 ``[llm] unknown_purpose = "default"``.
             ProviderNotFoundError: the override names no registered provider.
@@ -108,9 +112,10 @@ class ModelSelector:
             found = self._handles.recent.get(purpose)
             if found is not None:
                 return found
+        wanted = frozenset(checked_capabilities(needs))
         if isinstance(override, BaseLLMModel):
+            refuse_missing(override.model_name, override.profile, wanted)
             return override
-        wanted = frozenset(needs)
         model = self._lasting(DEFAULT if purpose is None else purpose, override, wanted)
         return model if affinity is None else model.with_affinity(affinity)
 

@@ -8,7 +8,13 @@ from pydantic import Field, PrivateAttr, ValidationError
 
 from kor_core.errors import ConfigurationError, Problem
 from kor_core.settings.known import no_such_setting
-from kor_core.settings.llm import MODEL_MISSING, LLMSettings, ModelSettings, inherits
+from kor_core.settings.llm import (
+    MODEL_MISSING,
+    LLMSettings,
+    ModelSettings,
+    inherits,
+    provider_in,
+)
 from kor_core.settings.problems import problem_at, problems_in
 from kor_core.settings.provenance import (
     KeyPath,
@@ -163,9 +169,9 @@ class Settings(Table):
         """
         ids = tuple(sorted(known))
         found = [
-            self.problem(path, _no_provider(reference, ids), nearest(_id_of(reference), ids))
+            self.problem(path, _no_provider(reference, ids), nearest(provider_in(reference), ids))
             for path, reference in self._named_providers()
-            if _id_of(reference) not in ids
+            if provider_in(reference) not in ids
         ]
         return list(dict.fromkeys(found))
 
@@ -226,13 +232,9 @@ def settings_of(source: Sourced, *, complete: bool = True) -> Settings | list[Pr
 
 
 def _no_provider(reference: str, known: tuple[str, ...]) -> str:
-    name = _id_of(reference)
+    name = provider_in(reference)
     cure = through_litellm(reference, known) if name != reference else ""
     return f"No provider '{name}'. Registered: {listed(known)}.{cure}"
-
-
-def _id_of(reference: str) -> str:
-    return reference.replace("/", ":").partition(":")[0]
 
 
 def _values(table: Table, prefix: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from kor_core.errors import Problem
 from kor_core.settings.document import Settings
-from kor_core.settings.llm import LLMSettings, ProviderSettings, inheriting, inherits
+from kor_core.settings.llm import LLMSettings, ProviderSettings, inheriting, inherits, provider_in
 from kor_core.settings.problems import problems_in
 from kor_core.settings.provenance import KeyPath, Sourced, as_list, as_table
 from kor_core.settings.tables import Table, updated
@@ -44,7 +44,7 @@ class Draft:
         named = [provider] if isinstance(provider, str) else [table.get("model")]
         names = [*named, *(as_list(table.get("fallbacks")) or ())]
         names += as_list(table.get("candidates")) or ()
-        return [str(name).replace("/", ":").partition(":")[0] for name in names if name]
+        return [provider_in(str(name)) for name in names if name]
 
     def checked(self) -> LLMSettings | list[Problem]:
         """Return the tables, or everything that is wrong with them."""

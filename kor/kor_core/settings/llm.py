@@ -36,6 +36,7 @@ __all__ = [
     "PurposeSettings",
     "inheriting",
     "inherits",
+    "provider_in",
 ]
 
 MODEL_MISSING: Final = "The model is missing: set `model`, or `candidates`."
@@ -144,8 +145,8 @@ class ModelSettings(Table):
         if self.provider is not None:
             yield self.provider
         for _, text in self.references():
-            provider, _, model = text.replace("/", ":").partition(":")
-            if model:
+            provider = provider_in(text)
+            if provider != text:
                 yield provider
 
     def field_naming(self, provider: str) -> str:
@@ -156,7 +157,16 @@ class ModelSettings(Table):
         """
         if self.provider == provider:
             return "provider"
-        return next(field for field, text in self.references() if text.startswith(provider))
+        return next(field for field, text in self.references() if provider_in(text) == provider)
+
+
+def provider_in(reference: str) -> str:
+    """Return what stands before the first ``:`` or ``/`` of a reference; all of it without one.
+
+    >>> provider_in("litellm/ollama/llama3:8b"), provider_in("gpt-4o")
+    ('litellm', 'gpt-4o')
+    """
+    return reference.replace("/", ":").partition(":")[0]
 
 
 class PurposeSettings(ModelSettings):

@@ -59,6 +59,9 @@ REACTIONS: Final[Mapping[type[errors.KorError], Reaction]] = MappingProxyType(
         errors.LLMConnectionError: _AGAIN,
         errors.LLMTimeoutError: _AGAIN,
         errors.ProviderError: _AGAIN,
+        # It was repaired once, where that is emulated; asked the same again it would be as often.
+        errors.InvalidAnswerError: Reaction(Next.ANY, Health.ANSWERED),
+        errors.InvalidToolCallError: Reaction(Next.ANY, Health.ANSWERED, retry=True),
         errors.RateLimitError: _AGAIN,
         errors.StreamInterruptedError: _AGAIN,
         errors.LLMError: _AGAIN,
