@@ -21,7 +21,9 @@ import socket
 import subprocess
 import sysconfig
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
@@ -126,6 +128,35 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+@pytest.fixture(scope="session")
+def litellm_ready() -> None:
+    """Import litellm as KOR does, and let it ask each format once: seconds that no test counts.
+
+    The import sets variables while it runs, so none may begin in one test and end in the next.
+    """
+    if find_spec("litellm") is None:
+        return
+    # Here: most runs need none of it.
+    from kor_core.adapters.litellm import LiteLLMProvider  # noqa: PLC0415
+    from kor_core.adapters.network import Transport  # noqa: PLC0415
+    from kor_core.settings import NetworkSettings  # noqa: PLC0415
+    from kor_core.testing import Upstream  # noqa: PLC0415
+
+    names = {"openai/gpt-4": "openai_url", "claude-3-opus": "url", "gemini-2.5-flash": "gemini_url"}
+
+    async def ask(upstream: Upstream) -> None:
+        transport = Transport(NetworkSettings())
+        provider = LiteLLMProvider(transport)
+        for name, url in names.items():
+            config = {"api_key": "k", "base_url": getattr(upstream, url)}
+            await provider.create_model(name, config).agenerate("Hello!")
+        await transport.aclose()
+
+    with Upstream() as upstream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it warns of is the tests' own to see
+        asyncio.run(ask(upstream))
 
 
 # --- long tests -----------------------------------------------------------------------------

@@ -26,6 +26,9 @@ from kor_core.redaction import Config
 from kor_core.settings import NetworkSettings
 from kor_core.testing import Upstream, faults
 
+# litellm's import takes seconds, which no test is to reckon with.
+pytestmark = pytest.mark.usefixtures("litellm_ready")
+
 KEY = "sk-planted-secret"
 
 

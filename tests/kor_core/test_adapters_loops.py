@@ -25,6 +25,9 @@ from kor_core.settings import NetworkSettings
 from kor_core.testing import Upstream, faults
 from kor_core.testing.waiting import await_until, wait_until
 
+# litellm's import takes seconds, which no test is to reckon with.
+pytestmark = pytest.mark.usefixtures("litellm_ready")
+
 
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:

@@ -431,12 +431,13 @@ def test_a_host_that_is_slow_leaves_connections_to_the_others(upstream: Upstream
 
 
 def test_waiting_for_a_free_connection_has_an_end(upstream: Upstream) -> None:
-    upstream.play(faults.Hang())
-    model = model_at(upstream, max_connections=1, pool_timeout=0.1, connect_timeout=0.1)
+    model = model_at(upstream, max_connections=1, pool_timeout=0.1, connect_timeout=1.0)
 
     async def calls() -> None:
+        await model.agenerate("warm up")
+        upstream.play(faults.Hang())
         first = asyncio.create_task(model.agenerate("first"))
-        await upstream.await_requests()
+        await upstream.await_requests(2)
         try:
             await model.agenerate("second")
         finally:

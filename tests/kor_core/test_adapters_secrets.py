@@ -30,6 +30,9 @@ from kor_core.settings import NetworkSettings
 from kor_core.testing import Upstream, faults
 from kor_core.testing.proxy import ForwardProxy
 
+# litellm's import takes seconds, which no test is to reckon with.
+pytestmark = pytest.mark.usefixtures("litellm_ready")
+
 KEY = "sk-planted-0123456789"
 HEADER = "planted-header-value"
 TOKEN = 'planted"token/with=signs'
@@ -153,7 +156,7 @@ def test_an_error_and_all_that_hangs_on_it_hold_no_secret(
     model = made(provider, name, getattr(upstream, url))
     upstream.play(FAULTS[fault])
 
-    error = failure_of(model, timeout=2.0 if fault == "hang" else 20.0)
+    error = failure_of(model, timeout=5.0 if fault == "hang" else 20.0)
     told = everything_about(error)
 
     assert upstream.requests[0].key == KEY

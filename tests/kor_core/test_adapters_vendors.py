@@ -15,6 +15,9 @@ from kor_core.adapters.network import Transport
 from kor_core.settings import NetworkSettings
 from kor_core.testing import ForwardProxy, Upstream, faults
 
+# litellm's import takes seconds, which no test is to reckon with.
+pytestmark = pytest.mark.usefixtures("litellm_ready")
+
 needs_litellm = pytest.mark.skipif(
     find_spec("litellm") is None, reason="litellm cannot be installed beside this openai"
 )

@@ -360,7 +360,7 @@ class Hanging(BaseLLMProvider):
 async def test_the_deadline_ends_a_backoff():
     # The retrier begins no wait that passes the deadline; one of the user's may.
     patient = SimpleNamespace(wait_before=lambda error, tries, left: 500.0)
-    made = bench(scripted(AGAIN[0]), policies={"retrier": patient}, timeout=0.05)
+    made = bench(scripted(AGAIN[0]), policies={"retrier": patient}, timeout=0.5)
 
     with pytest.raises(LLMTimeoutError):
         await made.model.agenerate("Hello!")
@@ -369,7 +369,7 @@ async def test_the_deadline_ends_a_backoff():
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_the_deadline_ends_the_wait_for_a_place(streamed):
     concurrency = Concurrency({"provider first": 1})
-    made = bench(scripted(), policies={"concurrency": concurrency}, timeout=0.05)
+    made = bench(scripted(), policies={"concurrency": concurrency}, timeout=0.5)
     async with concurrency.place(("provider first",)):
         with pytest.raises(LLMTimeoutError) as caught:
             await (made.model.astream("x").collect() if streamed else made.model.agenerate("x"))
@@ -381,7 +381,7 @@ async def test_the_deadline_ends_the_wait_for_a_place(streamed):
 
 async def test_the_deadline_names_the_model_that_was_being_asked():
     hanging = ActingProvider(forever, "second")
-    made = bench(scripted(AuthenticationError("No.")), hanging, timeout=0.05)
+    made = bench(scripted(AuthenticationError("No.")), hanging, timeout=0.5)
 
     with pytest.raises(LLMTimeoutError) as caught:
         await made.model.agenerate("Hello!")

@@ -19,6 +19,9 @@ from kor_core.settings import NetworkSettings
 from kor_core.testing import EchoProvider, ScriptedProvider, Upstream
 from kor_core.testing.conformance import Bench, ProviderConformance
 
+# litellm's import takes seconds, which no test is to reckon with.
+pytestmark = pytest.mark.usefixtures("litellm_ready")
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "kor-plugin-reverse" / "src"
 

@@ -37,6 +37,9 @@ from kor_core.testing.faults import (
 )
 from kor_core.testing.waiting import await_until
 
+# litellm's import takes seconds, which no test is to reckon with.
+pytestmark = pytest.mark.usefixtures("litellm_ready")
+
 CANDIDATES = ("gpt-4o", "gpt-4")  # the second one has the smaller window
 TRIES = 2
 POSITIONS = range(TRIES * len(CANDIDATES))
@@ -242,16 +245,20 @@ async def test_it_does_by_litellm_too(name, streamed, upstream):
     await await_until(lambda: len(asyncio.all_tasks()) == 1, 10, "tasks to end")
 
 
+@pytest.mark.parametrize("streamed", [False, True], ids=["plain", "streamed"])
 @pytest.mark.parametrize("name", SILENT)
-async def test_silence_at_every_position_ends_at_the_deadline_and_closes_the_connection(name):
+async def test_silence_at_every_position_ends_at_the_deadline_and_closes_the_connection(
+    name, streamed
+):
     before = set(threading.enumerate())
 
-    async def one(position: int, *, streamed: bool) -> None:
+    async def one(position: int) -> None:
         with Upstream() as upstream, kernel_on(upstream, "openai") as app:
-            upstream.play(*[Status(503)] * position, SILENT[name])
             model = app.kernel().model_selector.get_model()
+            await model.achat("warm up")
+            upstream.clear().play(*[Status(503)] * position, SILENT[name])
             with pytest.raises(LLMError) as caught:
-                await asked(model, streamed=streamed, timeout=3)
+                await asked(model, streamed=streamed, timeout=4)
             await upstream.await_disconnect(1, timeout=10)
 
             _, ledger = expected(Verdict("cut", "LLMTimeoutError"), position)
@@ -259,9 +266,7 @@ async def test_silence_at_every_position_ends_at_the_deadline_and_closes_the_con
             assert ledger == ledger_of(caught.value.attempts)
             assert position + 1 == len(upstream.requests)
 
-    await asyncio.gather(
-        *(one(position, streamed=streamed) for position in POSITIONS for streamed in (False, True))
-    )
+    await asyncio.gather(*(one(position) for position in POSITIONS))
 
     await await_until(lambda: len(asyncio.all_tasks()) == 1, 10, "tasks to end")
     await asyncio.get_running_loop().shutdown_default_executor()  # the loop's own threads

@@ -20,6 +20,9 @@ from kor_core.settings import NetworkSettings
 from kor_core.testing import ForwardProxy, Upstream, faults
 from kor_core.testing.replies import Reply
 
+# litellm's import takes seconds, which no test is to reckon with.
+pytestmark = pytest.mark.usefixtures("litellm_ready")
+
 needs_litellm = pytest.mark.skipif(
     find_spec("litellm") is None, reason="litellm cannot be installed beside this openai"
 )

@@ -102,7 +102,7 @@ def test_a_request_may_come_in_pieces_and_a_url_without_a_path(upstream, proxy) 
 def test_a_client_that_leaves_takes_the_tunnel_with_it(upstream, proxy) -> None:
     upstream.play(faults.Hang())
 
-    with pytest.raises(httpx.ReadTimeout), httpx.Client(proxy=proxy.url, timeout=0.1) as client:
+    with pytest.raises(httpx.ReadTimeout), httpx.Client(proxy=proxy.url, timeout=1) as client:
         client.get(f"{upstream.openai_url}/models")
 
     assert upstream.wait_for_disconnect()

@@ -198,7 +198,7 @@ class Upstream:
         """How many connections there ever were."""
         return self._server.accepted
 
-    def wait_for_requests(self, count: int = 1, timeout: float = 5.0) -> tuple[Received, ...]:
+    def wait_for_requests(self, count: int = 1, timeout: float = 30.0) -> tuple[Received, ...]:
         """Block until that many requests have arrived, and return them all.
 
         Raises:
@@ -207,12 +207,12 @@ class Upstream:
         wait_until(lambda: len(self.requests) >= count, timeout, f"{count} requests")
         return self.requests
 
-    async def await_requests(self, count: int = 1, timeout: float = 5.0) -> tuple[Received, ...]:  # noqa: ASYNC109  # the twin of wait_for_requests
+    async def await_requests(self, count: int = 1, timeout: float = 30.0) -> tuple[Received, ...]:  # noqa: ASYNC109  # the twin of wait_for_requests
         """Wait as :meth:`wait_for_requests` does, from async code."""
         await await_until(lambda: len(self.requests) >= count, timeout, f"{count} requests")
         return self.requests
 
-    def wait_for_disconnect(self, count: int = 1, timeout: float = 5.0) -> tuple[Received, ...]:
+    def wait_for_disconnect(self, count: int = 1, timeout: float = 30.0) -> tuple[Received, ...]:
         """Block until clients have left that many requests before their answer was complete.
 
         Returns:
@@ -224,7 +224,7 @@ class Upstream:
         wait_until(lambda: len(self._left()) >= count, timeout, f"{count} clients to leave")
         return self._left()
 
-    async def await_disconnect(self, count: int = 1, timeout: float = 5.0) -> tuple[Received, ...]:  # noqa: ASYNC109  # the twin of wait_for_disconnect
+    async def await_disconnect(self, count: int = 1, timeout: float = 30.0) -> tuple[Received, ...]:  # noqa: ASYNC109  # the twin of wait_for_disconnect
         """Wait as :meth:`wait_for_disconnect` does, from async code."""
         await await_until(lambda: len(self._left()) >= count, timeout, f"{count} clients to leave")
         return self._left()
