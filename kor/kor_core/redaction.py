@@ -72,11 +72,18 @@ class Config(dict[str, Any]):
     Values whose name says that they are secret (``api_key``, ``extra_headers`` …) become
     :class:`Secret`, at any depth.
 
+    ``is_tenants`` says that a tenant chose the endpoint in it: what identifies the operator,
+    beside what the dict holds, must not go there. Copies keep it.
+
     >>> Config(api_key="sk-planted", temperature=0.2)
     Config({'api_key': '**********', 'temperature': 0.2})
     """
 
+    is_tenants = False
+
     def __init__(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+        if isinstance(values, Config) and values.is_tenants:
+            self.is_tenants = True
         merged = {**(values or {}), **more}
         super().__init__({name: guarded(name, value) for name, value in merged.items()})
 

@@ -211,7 +211,7 @@ def test_loops_that_ended_are_not_remembered(upstream: Upstream, transport: Tran
     for number in range(3):
         asyncio.run(model.agenerate(str(number)))
 
-    assert 1 == len(transport._wire.sessions)
+    assert 1 == len(transport._wires[False].sessions)
 
 
 def test_a_loop_closed_without_farewell_keeps_nothing_alive(upstream: Upstream) -> None:
@@ -232,7 +232,7 @@ asyncio.run(model.agenerate("after"))
 del loop
 gc.collect(), gc.collect()
 alive = [o for o in gc.get_objects() if isinstance(o, asyncio.BaseEventLoop)]
-print(len(transport._wire.sessions), len(alive))
+print(len(transport._wires[False].sessions), len(alive))
 """
     assert ("1 1\n", "") == output_of(script)
     wait_until(lambda: not upstream.open_connections, 10, "connections to close")
@@ -348,7 +348,7 @@ async def test_connections_that_were_let_go_of_are_let_go_of_once(
     transport: Transport, upstream: Upstream
 ) -> None:
     await model_of(upstream, transport).agenerate("Hello!")
-    session = await transport._wire.sessions.current()
+    session = await transport._wires[False].sessions.current()
     session.abandon()
     session.abandon()
     await asyncio.sleep(0)

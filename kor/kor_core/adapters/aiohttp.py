@@ -106,7 +106,7 @@ class Wire:
 
     def __init__(self, settings: NetworkSettings, context: ssl.SSLContext) -> None:
         self._settings = settings
-        self._context = context
+        self.context: Final = context
         self._proxies = Proxies.configured(settings)
         self._secrets = spellings_in_urls(self._proxies.by_scheme.values())
         self._timeout = aiohttp.ClientTimeout(
@@ -173,7 +173,7 @@ class Wire:
 
     def _open(self) -> tuple[aiohttp.ClientSession, Connector]:
         pool = Connector(
-            ssl=self._context,
+            ssl=self.context,
             limit=(most := self._settings.max_connections),
             limit_per_host=most - most // _KEPT_FOR_OTHERS,
             keepalive_timeout=self._settings.keepalive_expiry,

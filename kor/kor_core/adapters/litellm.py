@@ -188,6 +188,7 @@ class LiteLLMModel(BaseLLMModel):
             answer = await sdk.embed(
                 model=f"{vendor.embeds_as}/{name}",
                 input=list(texts),
+                extra_headers=_INSTEAD_OF_THE_HOSTS.get(vendor_of(self.model_name)),
                 **asked,
                 **self._reached(sdk, url),
             )
@@ -280,7 +281,7 @@ class LiteLLMModel(BaseLLMModel):
     def _reached(self, sdk: SDK, url: str) -> _Json:
         """Return how the vendor is reached, and who calls it."""
         if url not in self._connections:
-            self._connections[url] = sdk.connection(self._transport, self.config, url)
+            self._connections[url] = sdk.connection(self._transport, Config(self.config), url)
         return {
             "client": self._connections[url],
             "api_base": url,

@@ -5,6 +5,7 @@ from contextvars import ContextVar
 from copy import copy
 from functools import partial
 from importlib import import_module
+from inspect import signature
 from logging import LogRecord, getLogger
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from kor_core.adapters.attempt import SenselessAnswerError
 from kor_core.adapters.litellm_host import importing
 from kor_core.adapters.network import Transport
 from kor_core.errors import BadRequestError
+from kor_core.redaction import Config
 
 __all__ = ["SDK"]
 
@@ -46,11 +48,13 @@ class SDK:
         litellm.suppress_debug_info = True
         self._litellm = litellm
         self._internal = _internal_call()
+        self._bridge: Any = getattr(litellm.main, "responses_api_bridge_check", None)
+        self._bridged_by = set(signature(self._bridge).parameters if self._bridge else ())
         self._openai = openai.SDK()
         handlers: Any = import_module("litellm.llms.custom_httpx.http_handler")
         self._connection_class: Final[Any] = _connection_class(handlers.AsyncHTTPHandler)
 
-    def connection(self, transport: Transport, config: Mapping[str, Any], url: str) -> Any:
+    def connection(self, transport: Transport, config: Config, url: str) -> Any:
         """Return what litellm is given as its ``client``, whichever vendor it calls.
 
         Args:
@@ -58,10 +62,10 @@ class SDK:
             config: the settings of the model.
             url: the endpoint.
         """
-        endpoint = {**config, "base_url": url}
-        client = self._openai.client(transport, endpoint)
+        client = self._openai.client(transport, Config(config, base_url=url))
         client._client = _handing_over(client._client)  # noqa: SLF001  # with_options() would read the environment
-        return self._connection_class(_handing_over(transport.client("httpx")), client)
+        http_client = transport.client("httpx", for_tenants=config.is_tenants)
+        return self._connection_class(_handing_over(http_client), client)
 
     async def complete(self, *, kept: Iterable[str] = (), **arguments: Any) -> Any:
         """Ask by ``acompletion``, and return the vendor's answer as it came, as httpx has it.
@@ -73,7 +77,7 @@ class SDK:
         Raises:
             Exception: whatever litellm makes of what went wrong.
         """
-        self._refuse_bridged(arguments["model"])
+        self._refuse_bridged(**arguments)
         return await self._answer(
             self._litellm.acompletion,
             # With tools it looks for MCP servers to call, and needs the package mcp to look.
@@ -114,16 +118,30 @@ class SDK:
                 mark.reset(token)
         raise SenselessAnswerError("litellm made it up, without asking the vendor")
 
-    def _refuse_bridged(self, model_name: str) -> None:
-        """Refuse a model for which litellm would ask another API, in an untried way."""
-        bare = model_name.partition("/")[2]
+    def _refuse_bridged(self, model: str, **arguments: Any) -> None:
+        """Refuse what litellm would ask the Responses API: by a client of its own, past ours."""
+        vendor, _, bare = model.partition("/")
         prices = self._litellm.model_cost
-        known: Mapping[str, Any] = prices.get(model_name) or prices.get(bare) or {}
-        if known.get("mode") == "responses":
+        known: Mapping[str, Any] = prices.get(model) or prices.get(bare) or {}
+        if known.get("mode") == "responses" or self._bridges(vendor, bare, arguments):
             raise BadRequestError(
-                f"'{bare}' is asked by OpenAI's Responses API alone, and litellm's way there is "
-                "untried. Use the provider openai, with extra = { api = 'responses' }."
+                f"'{bare}' is asked so by OpenAI's Responses API alone, and litellm's way there "
+                "goes past the proxy, certificates and limits of KOR. Use the provider openai, "
+                "with extra = { api = 'responses' }."
             )
+
+    def _bridges(self, vendor: str, bare: str, arguments: Mapping[str, Any]) -> bool:
+        """Say whether litellm itself would go that way, by its own rule."""
+        if self._bridge is None:  # releases that do not have it look at the prices alone
+            return False
+        body = arguments.get("extra_body") or {}
+        summary = body.get("reasoning_summary") or body.get("reasoningSummary")
+        facts = {**arguments, "model": bare, "custom_llm_provider": vendor}
+        asked = {name: facts[name] for name in self._bridged_by & facts.keys()}
+        if summary and "reasoning_summary" in self._bridged_by:
+            asked["reasoning_summary"] = summary
+        info, _ = self._bridge(**asked)
+        return bool(info.get("mode") == "responses")
 
     def _unknown(self, model_name: str, names: Iterable[str]) -> list[str]:
         """Return the parameters that litellm does not know at a model.

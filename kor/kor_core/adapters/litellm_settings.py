@@ -1,9 +1,10 @@
 """What may be set for litellm, by name, and what is refused before any call."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from kor_core.adapters.litellm_vendors import UNTRIED, VENDORS, vendor_of
+from kor_core.adapters.litellm_vendors import UNTRIED, VENDORS, qualified, vendor_of
 from kor_core.adapters.parameters import CHAT
 from kor_core.errors import ConfigurationError, Problem
 from kor_core.suggestions import nearest
@@ -55,10 +56,11 @@ def refuse_impossible(model_name: str, config: Mapping[str, Any]) -> None:
         config: the settings of the model.
 
     Raises:
-        ConfigurationError: the name holds an endpoint, a setting is unknown, or the vendor
-            cannot be called through KOR's connections or has no endpoint.
+        ConfigurationError: the name holds an endpoint or a path, a setting is unknown, or the
+            vendor cannot be called through KOR's connections or has no endpoint.
     """
     _refuse_endpoint(model_name)
+    _refuse_sideways(model_name)
     _refuse_unknown(config)
     _refuse_unreached(model_name)
     _refuse_placeless(model_name, config)
@@ -72,6 +74,30 @@ def _refuse_endpoint(model_name: str) -> None:
             "the endpoint as base_url in [llm.providers.litellm]."
         )
         raise ConfigurationError([problem])
+
+
+# For these names litellm asks other APIs, by clients of its own: past the proxy, the certificates
+# and the limits, and with redirects, which the key follows.
+_SIDEWAYS: Final = re.compile(r"(^|/)(assistants|responses)/|agents/", re.IGNORECASE)
+_BY_TEXT: Final = re.compile(r"claude-(2|instant)(?![0-9])", re.IGNORECASE)
+
+
+def _refuse_sideways(model_name: str) -> None:
+    """Refuse a name for which litellm leaves KOR's connections, or the vendor's API."""
+    vendor, _, name = qualified(model_name).partition("/")
+    parts = name.replace("\\", "/").split("/")
+    if _SIDEWAYS.search(name):
+        words = "would be asked by another API, past the connections of KOR"
+        cure = "Name the model alone; for the Responses API use the provider openai"
+    elif vendor == "anthropic" and _BY_TEXT.match(name):
+        words = "is of an API that is no more, and would be asked past the connections of KOR"
+        cure = "Choose a newer model"
+    elif name and not {"", ".", ".."}.isdisjoint(parts):
+        words = "would be a path of its own at the endpoint"
+        cure = "Name the model alone"
+    else:
+        return
+    raise ConfigurationError([Problem(f"'{model_name}' is not called: it {words}. {cure}.")])
 
 
 def _refuse_unknown(config: Mapping[str, Any]) -> None:

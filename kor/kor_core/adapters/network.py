@@ -5,6 +5,7 @@ It knows the network settings and no credential, so tenants share it too.
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from threading import Lock
 from typing import Any, Final, Literal
@@ -20,6 +21,7 @@ from kor_core.interception import (
     wire_for,
 )
 from kor_core.settings import NetworkSettings
+from kor_core.settings.tables import updated
 
 __all__ = ["Library", "Transport"]
 
@@ -48,25 +50,33 @@ go to api.openai.com. ...
         self.settings: Final = settings
         self._blocked = [] if blocked is None else [blocked]
         self._lock: Final = Lock()
-        self._wire: Any = None
-        self._clients: dict[str, Any] = {}
+        self._wires: dict[bool, Any] = {}
+        self._clients: dict[tuple[str, bool], Any] = {}
         self._closed = False
 
-    def client(self, library: Library) -> Any:
+    def client(self, library: Library, *, for_tenants: bool = False) -> Any:
         """Return the ``AsyncClient`` of httpx or httpx2 that sends through this transport.
 
         It is the same one each time, for any loop. Closing it does nothing; close the
         transport instead.
-        """
-        with self._lock:
-            if library not in self._clients:
-                self._clients[library] = self._make_client(library)
-            return self._clients[library]
 
-    def _make_client(self, library: Library) -> Any:
+        Args:
+            library: which of the two.
+            for_tenants: for endpoints that tenants chose: without the client certificate, and
+                with connections of their own, half as many, so that none of these endpoints
+                keeps the operator's waiting.
+        """
+        key = library, for_tenants
+        with self._lock:
+            if key not in self._clients:
+                self._clients[key] = self._make_client(library, for_tenants=for_tenants)
+            return self._clients[key]
+
+    def _make_client(self, library: Library, *, for_tenants: bool) -> Any:
         from kor_core.adapters.httpx import make_client
 
-        return make_client(import_module(library), self._intercepted, self.timeouts)
+        wire = partial(self._intercepted, for_tenants=for_tenants)
+        return make_client(import_module(library), wire, self.timeouts)
 
     @property
     def timeouts(self) -> dict[str, float]:
@@ -79,22 +89,30 @@ go to api.openai.com. ...
             "pool": settings.pool_timeout,
         }
 
-    def _intercepted(self, url: str) -> Any:
+    def _intercepted(self, url: str, *, for_tenants: bool) -> Any:
         self._refuse_closed()
-        return wire_for(url, self._wire_to)
+        return wire_for(url, partial(self._wire_to, for_tenants=for_tenants))
 
-    def _wire_to(self, url: str) -> Any:
+    def _wire_to(self, url: str, *, for_tenants: bool) -> Any:
         self._refuse_blocked(url)
         with self._lock:
-            if self._wire is None:
-                self._wire = self._make_wire()
-            return self._wire
+            if for_tenants not in self._wires:
+                self._wires[for_tenants] = self._make_wire(for_tenants=for_tenants)
+            return self._wires[for_tenants]
 
-    def _make_wire(self) -> Any:
+    def _make_wire(self, *, for_tenants: bool) -> Any:
         from kor_core.adapters.aiohttp import Wire
         from kor_core.adapters.tls import ssl_context
 
-        return Wire(self.settings, ssl_context(self.settings))
+        settings = self.settings
+        if for_tenants:
+            half = max(1, settings.max_connections // 2)
+            nobody = {"client_certificate": None, "client_key": None, "max_connections": half}
+            settings = updated(settings, nobody)
+        other = self._wires.get(not for_tenants)
+        if other is not None and self.settings.client_certificate is None:
+            return Wire(settings, other.context)  # each context takes 20 ms to build
+        return Wire(settings, ssl_context(settings))
 
     def check(self, url: str) -> None:
         """Refuse a URL that must not be called now.
@@ -141,14 +159,14 @@ go to api.openai.com. ...
     def close(self) -> None:
         """Close all connections, without waiting for it; calls are refused from now on."""
         self._closed = True
-        if self._wire is not None:
-            self._wire.sessions.close()
+        for wire in self._wires.values():
+            wire.sessions.close()
 
     async def aclose(self) -> None:
         """Close all connections; calls are refused from now on."""
         self._closed = True
-        if self._wire is not None:
-            await self._wire.sessions.aclose()
+        for wire in self._wires.values():
+            await wire.sessions.aclose()
 
     def __repr__(self) -> str:
         return f"<Transport {'closed' if self._closed else 'open'}>"

@@ -8,6 +8,7 @@ from typing import Any, Final
 from kor_core.adapters.discretion import hush
 from kor_core.adapters.network import Library, Transport
 from kor_core.adapters.vendors import OPENAI
+from kor_core.redaction import Config
 
 __all__ = ["SDK"]
 
@@ -38,7 +39,8 @@ class SDK:
             url: the endpoint; by default that of ``config``, or OpenAI's.
             api_version: of Azure, whose servers want the key in another header.
         """
-        http_client = transport.client(self.library)
+        for_tenants = isinstance(config, Config) and config.is_tenants
+        http_client = transport.client(self.library, for_tenants=for_tenants)
         make = partial(self._azure_class, api_version=api_version)
         client = (make if api_version else self._client_class)(
             api_key=config.get("api_key") or _NO_KEY,

@@ -151,6 +151,8 @@ class TargetMaker:
         wanted = grants.credentials(candidate.reference)
         values = _provider_values(grants, candidate.reference)
         config = Config({**values, **candidate.settings})
+        tenancy = self._settings.tenancy
+        config.is_tenants = tenancy is not None and tenancy.names_endpoint(provider)
         credentials.complete(config, wanted, os.environ)
         credentials.require(
             config, wanted, provider=provider, model=model, asked_by=self._asked_by(candidate)
