@@ -21,7 +21,7 @@ from kor_core.llm.policies.limits import Meter
 from kor_core.llm.policies.state import MOST, Charge, Full
 from kor_core.llm.policies.windows import window_at
 from kor_core.settings import settings_from
-from kor_core.testing import Upstream, faults
+from kor_core.testing import ScriptedProvider, Upstream, faults
 
 SHORT = hypothesis_settings(max_examples=40, stateful_step_count=25, deadline=None)
 NOON = datetime(2026, 2, 28, 12, 0, 0, tzinfo=UTC).timestamp()
@@ -584,6 +584,59 @@ def test_what_a_tenants_own_endpoint_says_spends_nothing_of_the_operators():
                 assert "for account=mallory has US$ 0 left" in outcome(kernel)
             with tenants.use("acme") as kernel:
                 assert "answered" == outcome(kernel)
+
+
+OWN_KEY = {"api_key": "sk-made-up"}
+OWN_URL = {"base_url": "http://localhost:1"}
+
+
+@pytest.mark.parametrize(
+    ("provider", "operators", "own"),
+    [
+        ("vllm", {}, OWN_KEY),
+        ("openai", {}, OWN_KEY),
+        ("plain", {"api_key": "sk-operator"}, OWN_KEY),
+        ("plain", {"api_key": "sk-operator"}, OWN_URL),
+    ],
+)
+def test_a_made_up_account_is_none(provider, operators, own):
+    """Where the operator's server asks for no key, or the provider may not heed an endpoint."""
+    assert [None, None] == accounts(provider, operators, own)
+
+
+@pytest.mark.parametrize(
+    ("provider", "operators", "own"),
+    [
+        ("openai", {"api_key": "sk-operator"}, OWN_KEY),
+        ("vllm", {}, OWN_URL),
+        ("openai", {}, OWN_URL | OWN_KEY),
+    ],
+)
+def test_an_account_that_a_tenant_brings_is_its_own(provider, operators, own):
+    assert [None, "mallory"] == accounts(provider, operators, own)
+
+
+class Plain(ScriptedProvider):
+    """Says nothing of keys and endpoints."""
+
+
+def accounts(provider, operators, own):
+    """Return whose account the operator's calls and a tenant's count in."""
+    with Upstream() as upstream:
+        table = {"base_url": upstream.openai_url, **operators}
+        default = {"provider": provider, "model": "m"}
+        app = create_container(
+            {"llm": {"default": default, "providers": {provider: table}}},
+            providers=[Plain(["Hi!"], id="plain")],
+        )
+        overlays = {"acme": {}, "mallory": {"llm": {"providers": {provider: own}}}}
+        with app, TenantKernels(app, overlays) as tenants:
+            found = []
+            for tenant in overlays:
+                with tenants.use(tenant) as kernel:
+                    (target,) = kernel.llm_registry.get_model()._targets
+                    found.append(target.account)
+    return found
 
 
 def answer(**facts):

@@ -19,6 +19,7 @@ from kor_core.llm.base import BaseLLMModel, BaseLLMProvider
 from kor_core.llm.candidate import Candidate
 from kor_core.llm.catalogue import refuse_half
 from kor_core.llm.grants import Grants
+from kor_core.llm.hiding import raise_typed, said
 from kor_core.llm.pipeline import Policies
 from kor_core.llm.policies.breaker import Breakers
 from kor_core.llm.policies.circuit import CircuitKey
@@ -138,11 +139,24 @@ class TargetMaker:
         return CircuitKey(self._settings.tenant, *reference, fingerprint)
 
     def _account(self, reference: Reference) -> str | None:
+        """Return the tenant whose own account is used; None for the operator's.
+
+        A key alone makes no account where the operator's server asks for none: whoever made one
+        up would be out of the operator's limits, and still at the operator's server.
+        """
         tenancy = self._settings.tenancy
         if tenancy is None:
             return None
         own = tenancy.provider(reference.provider)
-        brought = own.api_key is not None or own.base_url is not None
+        wanted = self._registry.providers[reference.provider].credentials(reference.model)
+        if own.base_url is not None:
+            # One that says nothing of keys and endpoints may not heed them.
+            heeds = (wanted.key_variables, wanted.url_variables, wanted.required, wanted.local)
+            brought = any(heeds)
+        else:
+            operators = tenancy.operator.providers.get(reference.provider)
+            keyless = operators is not None and operators.base_url and operators.api_key is None
+            brought = own.api_key is not None and wanted.required and not keyless
         return tenancy.tenant if brought else None
 
     def _config(self, candidate: Candidate) -> Config:
@@ -256,10 +270,13 @@ class _Inner:
             made = provider.create_model(model_name, self._config)
         except KorError:
             raise
-        except Exception as error:  # a custom provider may raise anything
-            words = f"create_model() failed: {type(error).__name__}: {error}"
-            message = redact(words, spellings_of(self._config))
-            raise ProviderError(message, provider=name, model=model_name) from error
+        except Exception as error:  # noqa: BLE001  # a custom provider may raise anything
+            secrets = spellings_of(self._config)
+            message = redact(
+                f"create_model() failed: {type(error).__name__}: {said(error)}", secrets
+            )
+            failure = ProviderError(message, provider=name, model=model_name)
+            raise_typed(failure, error, secrets)
         return self._checked(made, provider)
 
     def _checked(self, made: object, provider: BaseLLMProvider) -> BaseLLMModel:

@@ -10,7 +10,7 @@ from kor_core.errors import KorError, LLMError, LLMTimeoutError, ProviderError
 from kor_core.llm import emulation
 from kor_core.llm.base import BaseLLMModel
 from kor_core.llm.generation import GenerationSettings
-from kor_core.llm.hiding import hide
+from kor_core.llm.hiding import hide, raise_typed, said
 from kor_core.llm.pipeline import Policies
 from kor_core.llm.policies.bounds import Planned
 from kor_core.llm.policies.circuit import CircuitKey
@@ -175,13 +175,14 @@ class Target(NamedTuple):
         except KorError:
             raise
         except TimeoutError as error:
-            words = redact(str(error), self._secrets(settings)) or "it gave no reason"
+            secrets = self._secrets(settings)
+            words = redact(said(error), secrets) or "it gave no reason"
             words = f"The provider timed out: {words}."
-            raise LLMTimeoutError(words, provider=provider, model=model) from error
-        except Exception as error:
-            # A custom provider may raise anything; callers are promised typed errors.
-            words = redact(f"{type(error).__name__}: {error}", self._secrets(settings))
-            raise ProviderError(words, provider=provider, model=model) from error
+            raise_typed(LLMTimeoutError(words, provider=provider, model=model), error, secrets)
+        except Exception as error:  # noqa: BLE001  # a custom provider may raise anything
+            secrets = self._secrets(settings)
+            words = redact(f"{type(error).__name__}: {said(error)}", secrets)
+            raise_typed(ProviderError(words, provider=provider, model=model), error, secrets)
 
     def _hide_secrets(self, error: LLMError, settings: GenerationSettings) -> None:
         """Mask what an answer repeated; some errors are made where no key is known."""
