@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 
 from kor_containers import TenantKernels, create_container
+from kor_core.testing import faults
 from kor_core.testing.upstream import Upstream
 from kor_core.testing.waiting import wait_until
 
@@ -101,6 +102,23 @@ def test_the_service_asks_with_each_tenants_own_key_at_its_own_endpoint(
     assert ["/v1/", "/globex/v1/"] == [
         request.path.removesuffix("chat/completions") for request in upstream.requests
     ]
+
+
+def test_a_call_that_fails_is_told_by_its_status_and_without_the_configuration(
+    configuration, overlays, upstream
+):
+    upstream.play(faults.Status(400), faults.Status(429, retry_after=90))
+    service = example("tenants_service").create_service(configuration, overlays)
+    with served(service) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+        answers = [
+            client.get("/answers", params={"question": "Hi"}, headers={"X-Tenant": "acme"})
+            for _ in range(2)
+        ]
+        pages = client.get("/openapi.json").status_code
+
+    assert [502, 429, 200] == [*(answer.status_code for answer in answers), pages]
+    assert {"detail": "BadRequestError"} == answers[0].json()
+    assert "90" == answers[1].headers["retry-after"]
 
 
 async def test_the_service_keeps_tenants_apart_under_load(configuration, overlays, upstream):
