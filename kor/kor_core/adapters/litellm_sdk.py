@@ -134,7 +134,7 @@ class SDK:
         """Say whether litellm itself would go that way, by its own rule."""
         if self._bridge is None:  # releases that do not have it look at the prices alone
             return False
-        body = arguments.get("extra_body") or {}
+        body: Mapping[str, Any] = arguments.get("extra_body") or {}
         summary = body.get("reasoning_summary") or body.get("reasoningSummary")
         facts = {**arguments, "model": bare, "custom_llm_provider": vendor}
         asked = {name: facts[name] for name in self._bridged_by & facts.keys()}
