@@ -10,6 +10,7 @@ from kor_containers.derivation import Derivation
 from kor_containers.lifecycle import raise_together
 from kor_containers.overlays import Overlay, OverlayReader, refuse_circle
 from kor_containers.pool import Base, Lease, Pool
+from kor_containers.refusals import Refusals
 from kor_containers.turns import Turn, Turns
 from kor_core.errors import TenantNotFoundError
 
@@ -33,6 +34,7 @@ class Serving:
         self._reader = reader
         self._pool = pool
         self._turns = Turns()
+        self._refusals = Refusals()
 
     def take(self, tenant: str) -> Lease:
         """Return a tenant's kernel, in use until it is given back."""
@@ -45,7 +47,7 @@ class Serving:
             if not mine and not turn.waits_for_us:
                 turn.future.result()
                 continue
-            with self._turns.building(tenant, turn if mine else Turn()):
+            with self._building(tenant, turn if mine else Turn()):
                 return self._made(tenant, self._reader.read(tenant))
 
     async def atake(self, tenant: str) -> Lease:
@@ -59,7 +61,7 @@ class Serving:
             if not mine:
                 await asyncio.wrap_future(turn.future)
                 continue
-            with self._turns.building(tenant, turn):
+            with self._building(tenant, turn):
                 return await self._amade(tenant, await self._reader.aread(tenant))
 
     def give_back(self, lease: Lease) -> None:
@@ -82,16 +84,23 @@ class Serving:
 
     def reload(self, tenant: str) -> None:
         """Let a new kernel take the place of a tenant's."""
+        self._refusals.forget(tenant)
         with self._removing(tenant):
             lease = self._made(tenant, self._reader.read(tenant), replace=True)
         self.give_back(lease)
 
     async def areload(self, tenant: str) -> None:
         """Let a new kernel take the place of a tenant's, from async code."""
+        self._refusals.forget(tenant)
         with self._removing(tenant):
             overlay = await self._reader.aread(tenant)
             lease = await self._amade(tenant, overlay, replace=True)
         await self.agive_back(lease)
+
+    def changed(self) -> None:
+        """Close what ended since the configuration below all overlays is another one."""
+        self._refusals.forget_all()
+        self.close_ended()
 
     def close(self) -> None:
         """Close every kernel that is not in use, and the others when their use ends.
@@ -126,6 +135,14 @@ class Serving:
             found = self._pool.add(lease, replace=replace)
             if found is not None:
                 return found
+
+    @contextmanager
+    def _building(self, tenant: str, turn: Turn) -> Generator[None]:
+        """Build while the others wait, unless the tenant was refused a moment ago."""
+        with self._turns.building(tenant, turn):
+            self._refusals.repeat(tenant)
+            with self._refusals.noting(tenant):
+                yield
 
     @contextmanager
     def _abandoned(self, base: Base) -> Generator[None]:

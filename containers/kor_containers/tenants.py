@@ -79,7 +79,8 @@ class TenantKernels(Closing, Generic[C]):
         Raises:
             TenantNotFoundError: there is no such tenant.
             TenantError: the source failed; or it is async, and this is a plain ``with``.
-            ConfigurationError: the overlay is wrong; all of its problems.
+            ConfigurationError: the overlay is wrong; all of its problems. It is checked again
+                after five seconds, or at once by :meth:`reload`.
         """
         return TenantUse(self._serving, checked_id(tenant), sync=not self._reader.is_async)
 
@@ -140,7 +141,7 @@ class TenantKernels(Closing, Generic[C]):
         which are closed then.
         """
         self._pool.renew_all()
-        self._serving.close_ended()
+        self._serving.changed()
 
     def reload_base(self, source: Source = None) -> Awaitable[None]:
         """Read the operator's configuration again, for all tenants.
@@ -159,7 +160,7 @@ class TenantKernels(Closing, Generic[C]):
             ConfigurationError: everything that is wrong with the configuration.
         """
         self._pool.renew(self._derivation.renewed(source))
-        self._serving.close_ended()
+        self._serving.changed()
         return _Done()
 
     def sweep(self) -> None:

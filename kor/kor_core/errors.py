@@ -108,6 +108,10 @@ def _rebuilt(kind: type[KorError], args: tuple[Any, ...], state: dict[str, Any])
 
 # --- configuration ------------------------------------------------------------------------
 
+# Somebody else may have written what is wrong, with as many and as long names as they liked.
+_MOST_LISTED: Final = 20
+_LONGEST: Final = 2000
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -136,7 +140,7 @@ class Problem:
 
 
 class ConfigurationError(KorError):
-    """The configuration is wrong. ``problems`` holds everything found, not just the first.
+    """The configuration is wrong. ``problems`` holds everything found, the text the first 20.
 
     >>> print(ConfigurationError([Problem("Unknown key.", "config.toml", "llm.modl")]))
     config.toml: llm.modl: Unknown key.
@@ -148,10 +152,19 @@ class ConfigurationError(KorError):
         self.problems: Final = tuple(problems)
 
     def __str__(self) -> str:
+        texts = [_shortened(str(problem)) for problem in self.problems[:_MOST_LISTED]]
         if len(self.problems) == 1:
-            return str(self.problems[0])
-        lines = "".join(f"\n  - {problem}" for problem in self.problems)
-        return f"{len(self.problems)} problems in the configuration:{lines}"
+            return texts[0]
+        lines = "".join(f"\n  - {text}" for text in texts)
+        left = len(self.problems) - len(texts)
+        more = f"\n  … and {left:,} more" if left else ""
+        return f"{len(self.problems):,} problems in the configuration:{lines}{more}"
+
+
+def _shortened(text: str) -> str:
+    """Leave out the middle of a long text: the place is at its start, the cure at its end."""
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]} … {text[-half:]}"
 
 
 # --- names and registration ---------------------------------------------------------------

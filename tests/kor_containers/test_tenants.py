@@ -630,6 +630,101 @@ def test_a_broken_overlay_says_all_that_is_wrong_and_leaves_others_serving(app):
     assert "coder-of-acme" == found
 
 
+class Refusing:
+    """A source of one overlay that is wrong, which counts how often it is asked for it."""
+
+    def __init__(self):
+        self.asked = 0
+        self.overlay = {"network": {}}
+
+    def __call__(self, tenant):
+        self.asked += 1
+        return self.overlay
+
+
+def refuse(tenants, tenant="acme"):
+    with pytest.raises(ConfigurationError) as caught, tenants.use(tenant):
+        pass
+    return caught.value
+
+
+@pytest.fixture
+def now(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("kor_containers.refusals.monotonic", lambda: now[0])
+    return now
+
+
+def test_a_refused_overlay_is_not_checked_at_each_request(app, now):
+    source = Refusing()
+    with TenantKernels(app, source) as tenants:
+        first, *others = [refuse(tenants) for _ in range(3)]
+        asked = source.asked
+        now[0] += 5
+        refuse(tenants)
+
+    assert 3 == len({first, *others})  # each with a traceback of its own
+    assert {first.problems} == {other.problems for other in others}
+    assert (1, 2) == (asked, source.asked)
+
+
+async def test_async_code_is_refused_alike(app, now):
+    source = Refusing()
+    async with TenantKernels(app, source) as tenants:
+        for _ in range(3):
+            with pytest.raises(ConfigurationError):
+                async with tenants.use("acme"):
+                    pass
+
+    assert 1 == source.asked
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda t: t.reload("acme"), lambda t: t.reload_all(), lambda t: t.reload_base(ECHO)],
+)
+def test_a_mended_overlay_serves_at_once_after_a_reload(app, now, change):
+    source = Refusing()
+    with TenantKernels(app, source, max_active=0) as tenants:
+        refuse(tenants)
+        source.overlay = OVERLAYS["acme"]
+        change(tenants)
+        with tenants.use("acme"):
+            found = coder()
+
+    assert "coder-of-acme" == found
+
+
+async def test_a_mended_overlay_of_an_async_source_serves_at_once_after_a_reload(app, now):
+    source = Refusing()
+
+    async def ask(tenant):
+        return source(tenant)
+
+    async with TenantKernels(app, ask, max_active=0) as tenants:
+        with pytest.raises(ConfigurationError):
+            async with tenants.use("acme"):
+                pass
+        source.overlay = OVERLAYS["acme"]
+        await tenants.reload("acme")
+        async with tenants.use("acme"):
+            found = coder()
+
+    assert "coder-of-acme" == found
+
+
+def test_only_so_many_refusals_are_remembered(app, now):
+    source = Refusing()
+    with TenantKernels(app, source) as tenants:
+        for number in range(65):
+            refuse(tenants, f"tenant-{number}")
+        refuse(tenants, "tenant-1")
+        asked_again_for_the_last = source.asked
+        refuse(tenants, "tenant-0")
+
+    assert (65, 66) == (asked_again_for_the_last, source.asked)
+
+
 def test_a_misspelt_provider_is_found_when_the_kernel_is_built_and_nothing_is_left(app, closed):
     overlay = {"llm": {"default": {"provider": "ehco", "model": "x"}}}
     with TenantKernels(app, {"acme": overlay}) as tenants:

@@ -53,6 +53,18 @@ MISSING = MissingCredentialsError(
                 "  - Empty."
             ),
         ),
+        (
+            ConfigurationError([Problem(f"{number}.") for number in range(400)]),
+            (
+                "400 problems in the configuration:"
+                + "".join(f"\n  - {number}." for number in range(20))
+                + "\n  … and 380 more"
+            ),
+        ),
+        (
+            ConfigurationError([Problem("Unknown key.", "acme.toml", "x" * 10_000)]),
+            f"acme.toml: {'x' * 989} … {'x' * 986}: Unknown key.",
+        ),
         (MISSING, "llm.providers.openai.api_key: No key."),
         (
             ProviderNotFoundError("opnai", ["openai", "echo"], "Register one."),

@@ -1,6 +1,7 @@
 """A tenant's overlay says which models serve it, and nothing that moves the operator's secrets."""
 
 import traceback
+from collections.abc import Sized
 
 import pytest
 from pydantic import SecretStr
@@ -14,6 +15,8 @@ from kor_core.settings import (
     Settings,
     settings_from,
 )
+from kor_core.settings import draft as draft_module
+from kor_core.settings import tenancy as tenancy_module
 from kor_core.settings.generation import parameters_of
 from kor_core.settings.overlay import settings_for_tenant
 from kor_core.settings.provenance import Sourced
@@ -361,6 +364,88 @@ def test_a_table_of_very_many_models_is_refused(base, key):
     )
     fewer = {**table, key: models[:32]}
     assert 32 == len(getattr(acme(base, purposes={"many": fewer}).llm.purposes["many"], key))
+
+
+# --- how much of it ---
+
+
+@pytest.mark.parametrize(("part", "most"), [("providers", 64), ("purposes", 256)])
+def test_an_overlay_of_very_many_tables_is_refused_with_one_problem(base, part, most):
+    table = {"timeout": 5}
+    names = {f"n{number}": table for number in range(most)}
+
+    problems = refused(base, {"llm": {part: {**names, "more": table}, "modl": {}}})
+
+    assert [f"llm.{part}"] == list(problems)
+    assert f"at most {most} {part}" in problems[f"llm.{part}"].message
+    assert names.keys() <= getattr(acme(base, **{part: names}).llm, part).keys()
+
+
+@pytest.mark.parametrize(
+    ("key", "most", "overlay"),
+    [
+        ("llm", 4096, lambda biases: {"llm": {"purposes": {"x": {"extra": biases}}}}),
+        ("llm.default", 512, lambda biases: {"llm": {"default": {"extra": biases}}}),
+    ],
+)
+def test_an_overlay_of_very_many_values_is_refused_with_one_problem(base, key, most, overlay):
+    def biases(number):
+        return overlay({"logit_bias": {str(token): 1 for token in range(number)}})
+
+    problems = refused(base, biases(most + 1))
+
+    assert [key] == list(problems)
+    assert f"at most {most:,} values" in problems[key].message
+    assert settings_for_tenant(base, "acme", biases(most))
+
+
+def test_very_many_texts_that_end_an_answer_are_refused(base):
+    problems = refused(base, {"llm": {"default": {"stop": [1] * 33}}})
+
+    assert ["llm.default.stop"] == list(problems)
+    assert 32 == len(acme(base, default={"stop": ["."] * 32}).llm.default.stop)
+
+
+def test_providers_are_looked_for_in_an_overlay_that_is_merged_once(base, monkeypatch):
+    """A merge for each provider would hold the event loop for seconds."""
+    merges = []
+
+    def counted(*sides):
+        merges.append(sides)
+        return without_replaced(*sides)
+
+    without_replaced = tenancy_module.without_replaced
+    settings = acme(base, providers={f"p{number}": {} for number in range(64)})
+    monkeypatch.setattr(tenancy_module, "without_replaced", counted)
+
+    found = settings.problems_with_providers(["openai", "litellm"])
+
+    assert 64 == len(found)
+    assert 1 == len(merges)
+    assert settings.explain()
+    assert 2 == len(merges)
+
+
+def test_checking_purposes_copies_no_more_than_there_are(monkeypatch):
+    """Copying all of them for each of them would be quadratic."""
+
+    def copied(number):
+        purposes = {f"p{each}": {"model": "echo:m"} for each in range(number)}
+        base = settings_from({"llm": {"default": {"model": "echo:m"}, "purposes": purposes}})
+        counted = []
+
+        def as_table(value):
+            table = original(value)
+            counted.append(len(table) if isinstance(table, Sized) else 0)
+            return table
+
+        monkeypatch.setattr(draft_module, "as_table", as_table)
+        acme(base, default={"temperature": 1}, purposes={name: {"seed": 1} for name in purposes})
+        return sum(counted)
+
+    original = draft_module.as_table
+
+    assert copied(200) < 3 * copied(100)
 
 
 def test_generation_parameters_are_taken(base):

@@ -137,12 +137,7 @@ class Settings(Table):
         problem = no_such_setting(self, keys)
         if problem is not None:
             raise ConfigurationError([problem])
-        return self._origin(keys)
-
-    def _origin(self, path: KeyPath) -> str:
-        source = self.source
-        found = _moved(source.data, path)
-        return source.origin(found) if source.holds(found) else ""
+        return _origin(self.source, keys)
 
     def explain(self) -> tuple[Explained, ...]:
         """Return every effective value with its origin, secrets masked, sorted by key.
@@ -151,15 +146,15 @@ class Settings(Table):
         >>> print(next(e for e in settings.explain() if e.key.startswith("llm.providers")))
         Explained(key='llm.providers.openai.api_key', value='**********', origin='')
         """
+        source = self.source
         return tuple(
-            Explained(dotted(path), plain(value, masked=True), self._origin(path))
+            Explained(dotted(path), plain(value, masked=True), _origin(source, path))
             for path, value in sorted(_values(self), key=lambda item: item[0])
         )
 
     def problem(self, path: KeyPath, message: str, suggestion: str | None = None) -> Problem:
         """Return a problem of the value at ``path``, with the place it came from."""
-        source = self.source
-        return problem_at(_moved(source.data, path), message, source, suggestion)
+        return _problem(self.source, path, message, suggestion)
 
     def problems_with_providers(self, known: Iterable[str]) -> list[Problem]:
         """Return a problem for each place that names a provider nobody registered.
@@ -167,11 +162,17 @@ class Settings(Table):
         Args:
             known: ids of the registered providers.
         """
-        ids = tuple(sorted(known))
-        found = [
-            self.problem(path, _no_provider(reference, ids), nearest(provider_in(reference), ids))
-            for path, reference in self._named_providers()
+        ids, source = tuple(sorted(known)), self.source
+        # Each once: many purposes inherit the same ones, and looking for the nearest takes long.
+        unknown = {
+            reference: (_no_provider(reference, ids), nearest(provider_in(reference), ids))
+            for reference in dict.fromkeys(reference for _, reference in self._named_providers())
             if provider_in(reference) not in ids
+        }
+        found = [
+            _problem(source, path, *unknown[reference])
+            for path, reference in self._named_providers()
+            if reference in unknown
         ]
         return list(dict.fromkeys(found))
 
@@ -229,6 +230,15 @@ def settings_of(source: Sourced, *, complete: bool = True) -> Settings | list[Pr
         moved = {path: _moved(source.data, path) for path in _purpose_keys(source.data)}
         found = problems_in(error, Settings, source, moved)
         return [problem for problem in found if complete or problem.message != MODEL_MISSING]
+
+
+def _origin(source: Sourced, path: KeyPath) -> str:
+    found = _moved(source.data, path)
+    return source.origin(found) if source.holds(found) else ""
+
+
+def _problem(source: Sourced, path: KeyPath, message: str, suggestion: str | None) -> Problem:
+    return problem_at(_moved(source.data, path), message, source, suggestion)
 
 
 def _no_provider(reference: str, known: tuple[str, ...]) -> str:

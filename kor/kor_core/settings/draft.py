@@ -96,12 +96,12 @@ class Draft:
         if self._own.keys().isdisjoint(("default", "purposes")):
             return
         own = as_table(self._own.get("purposes")) or {}
-        for name in as_table(self._merged.get("purposes")) or {}:
+        for name in self._all_purposes:
             if name in own or ("default" in self._own and self._inherits(name)):
                 yield name, self._purpose(name)
 
     def _purpose(self, name: str) -> dict[str, Any]:
-        purpose: dict[str, Any] = (as_table(self._merged.get("purposes")) or {})[name]
+        purpose: dict[str, Any] = self._all_purposes[name]
         return inheriting(purpose, self._default) if self._inherits(name) else purpose
 
     def _inherits(self, name: str) -> bool:
@@ -110,10 +110,10 @@ class Draft:
         A tenant that gives the default a provider gives none to the operator's purposes that
         name theirs in a reference.
         """
-        before = (as_table(_llm(self.below.data).get("purposes")) or {}).get(name)
+        before = self._purposes_below.get(name)
         if before is not None:
-            return inherits(before, _llm(self.below.data).get("default"))
-        return inherits((as_table(self._merged.get("purposes")) or {})[name], self._default)
+            return inherits(before, self._llm_below.get("default"))
+        return inherits(self._all_purposes[name], self._default)
 
     # --- merged ---------------------------------------------------------------------------
 
@@ -123,15 +123,29 @@ class Draft:
         below, own = Sourced(self.below.data), Sourced(self._overlay.data)
         return _llm(without_replaced(below, own).under(own).data)
 
-    @property
+    # Each once: a copy of all purposes for each of them would be quadratic.
+
+    @cached_property
     def _default(self) -> dict[str, Any]:
         return as_table(self._merged.get("default")) or {}
+
+    @cached_property
+    def _all_purposes(self) -> dict[str, Any]:
+        return as_table(self._merged.get("purposes")) or {}
+
+    @cached_property
+    def _llm_below(self) -> dict[str, Any]:
+        return _llm(self.below.data)
+
+    @cached_property
+    def _purposes_below(self) -> dict[str, Any]:
+        return as_table(self._llm_below.get("purposes")) or {}
 
     def _problems(self, error: ValidationError) -> list[Problem]:
         source = without_replaced(self.below, self._overlay).under(self._overlay)
         moved: dict[KeyPath, KeyPath] = {
             ("llm", "purposes", name, key): ("llm", "default", key)
-            for name, purpose in (as_table(self._merged.get("purposes")) or {}).items()
+            for name, purpose in self._all_purposes.items()
             for key in self._default.keys() - purpose.keys()
         }
         return problems_in(error, Settings, source, moved)

@@ -24,6 +24,13 @@ _MAY: Final = (
     "timeout, extra}."
 )
 
+# An overlay is somebody else's, and checking it holds the event loop. What the default says is
+# checked once more for each purpose that inherits it.
+_MOST: Final = {"providers": 64, "purposes": 256}
+_MOST_VALUES: Final = 4096
+_MOST_INHERITED: Final = 512
+_MOST_STOPS: Final = 32
+
 # Vendors' SDKs build URLs with the name of the model.
 _UNFIT: Final = ("://", "\\", "?", "#", "%")
 
@@ -43,9 +50,35 @@ def overstepping(
         overlay: what the tenant configures.
         providers_of: the ids of the providers that a table about models names, once merged.
     """
-    found = [*_everywhere(overlay.data, ()), *_document(overlay.data, providers_of)]
+    found = list(_crowds(overlay.data))
+    if not found:  # one problem, rather than one for each of the crowd
+        found = [*_everywhere(overlay.data, ()), *_document(overlay.data, providers_of)]
     problems = (problem_at(path, text, overlay, hint) for path, text, hint in found)
     return list(dict.fromkeys(problems))
+
+
+# --- how much of it -----------------------------------------------------------------------
+
+
+def _crowds(data: Mapping[str, Any]) -> Iterator[_Found]:
+    llm = as_table(data.get("llm")) or {}
+    for part, most in _MOST.items():
+        if (count := len(as_table(llm.get(part)) or {})) > most:
+            words = f"An overlay may name at most {most} {part}, and this one names {count:,}."
+            yield _Found(("llm", part), words)
+    for path, value, most in (
+        (("llm",), data, _MOST_VALUES),
+        (("llm", "default"), llm.get("default"), _MOST_INHERITED),
+    ):
+        if (count := _values(value)) > most:
+            yield _Found(path, f"It may hold at most {most:,} values in an overlay, not {count:,}.")
+
+
+def _values(value: Any) -> int:
+    """Count what is in tables and lists; an empty one counts as a value."""
+    table = as_table(value)
+    items = as_list(value) if table is None else list(table.values())
+    return sum(map(_values, items)) if items else 1
 
 
 # --- anywhere -----------------------------------------------------------------------------
@@ -118,6 +151,8 @@ def _model(
     if isinstance(strategy, str) and strategy not in STRATEGIES:
         words = f"Expected {listed(STRATEGIES)}: functions by dotted name are the operator's."
         yield _Found((*path, "strategy"), words, nearest(strategy, STRATEGIES))
+    if len(as_list(table.get("stop")) or ()) > _MOST_STOPS:
+        yield _Found((*path, "stop"), f"Expected at most {_MOST_STOPS} in an overlay.")
     for key in ("model", "fallbacks", "candidates"):
         names = as_list(table.get(key)) or [table.get(key)]
         if any(isinstance(name, str) and _is_unfit(name) for name in names):

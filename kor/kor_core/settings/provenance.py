@@ -153,26 +153,26 @@ class Sourced:
 
     def under(self, upper: "Sourced") -> "Sourced":
         """Return both as one, in which ``upper`` wins."""
-        origins = dict(self.origins)
-        data = _merged(self.data, upper.data, (), origins)
-        return Sourced(data, {**origins, **upper.origins})
+        replaced: set[KeyPath] = set()
+        data = _merged(self.data, upper.data, (), replaced)
+        kept = {path: place for path, place in self.origins.items() if not _in(path, replaced)}
+        return Sourced(data, {**kept, **upper.origins})
 
 
 def _merged(
-    lower: Mapping[str, Any], upper: Mapping[str, Any], path: KeyPath, origins: dict[KeyPath, str]
+    lower: Mapping[str, Any], upper: Mapping[str, Any], path: KeyPath, replaced: set[KeyPath]
 ) -> dict[str, Any]:
     merged = dict(lower)
     for key, value in upper.items():
         here = (*path, key)
         below, above = as_table(lower.get(key)), as_table(value)
         if below is not None and above is not None:
-            merged[key] = _merged(below, above, here, origins)
+            merged[key] = _merged(below, above, here, replaced)
         else:
             merged[key] = value
-            _forget(here, origins)
+            replaced.add(here)
     return merged
 
 
-def _forget(path: KeyPath, origins: dict[KeyPath, str]) -> None:
-    for known in [known for known in origins if known[: len(path)] == path]:
-        del origins[known]
+def _in(path: KeyPath, replaced: set[KeyPath]) -> bool:
+    return any(path[:length] in replaced for length in range(1, len(path) + 1))

@@ -6,7 +6,7 @@ the operator configured for one place can be kept from another.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 from kor_core.settings.llm import LLMSettings, ModelSettings, ProviderSettings, inherits
@@ -86,9 +86,11 @@ class Tenancy:
 
 
 class Overlaid(Sourced):
-    """The operator's sources under a tenant's overlay, merged when somebody asks.
+    """The operator's sources under a tenant's overlay, merged when somebody first asks.
 
     Thousands of tenants share what lies below; merging it for each would copy it as often.
+    Hence the settings make one whenever they are asked where a value came from, and whoever
+    has many questions keeps it meanwhile.
     """
 
     def __init__(self, tenancy: Tenancy) -> None:  # pyright: ignore[reportMissingSuperCall]  # data and origins are made on demand
@@ -97,13 +99,14 @@ class Overlaid(Sourced):
     @property
     def data(self) -> dict[str, Any]:  # type: ignore[override] # read, never assigned
         """The merged tables."""
-        return self._merged().data
+        return self._merged.data
 
     @property
     def origins(self) -> dict[KeyPath, str]:  # type: ignore[override] # read, never assigned
         """Where each came from."""
-        return self._merged().origins
+        return self._merged.origins
 
+    @cached_property
     def _merged(self) -> Sourced:
         tenancy = self._tenancy
         # Values only: the tables around them may be the operator's.
