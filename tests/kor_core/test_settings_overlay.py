@@ -18,6 +18,7 @@ from kor_core.settings import (
 from kor_core.settings import draft as draft_module
 from kor_core.settings import tenancy as tenancy_module
 from kor_core.settings.generation import parameters_of
+from kor_core.settings.limits import leaves_path
 from kor_core.settings.overlay import settings_for_tenant
 from kor_core.settings.provenance import Sourced
 from kor_core.settings.toml import parsed_toml
@@ -508,6 +509,53 @@ def test_an_endpoint_in_the_name_of_a_model_is_refused(base, name, overlay):
     problems = refused(base, {"llm": overlay(name)})
 
     assert ["base_url of [llm.providers.<id>]" in p.message for p in problems.values()] == [True]
+
+
+PATHS = [
+    "litellm:gemini/../../evil/path",
+    "litellm/gemini/..",
+    "openai:..",
+    "openai:./x",
+    "openai:..;a=b/x",
+    "gemini//evil",
+    "/etc/models",
+    "vllm:/etc/models",
+    "gemini/",
+]
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_name_of_a_model_leads_to_no_other_path_of_an_endpoint(base, name):
+    """The operator's key would go there: ``gemini/../../files`` is not a model of Gemini's."""
+    overlay = {"default": {"model": name}, "purposes": {"fast": {"fallbacks": ["openai:x", name]}}}
+
+    problems = refused(base, {"llm": overlay})
+
+    assert {"llm.default.model", "llm.purposes.fast.fallbacks"} == problems.keys()
+    assert all("another path" in problem.message for problem in problems.values())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *PATHS,
+        "gemini/%2e%2E/evil",
+        "gemini%2fevil",
+        "gemini%2Fevil",
+        "gemini/%252e%252e/evil",
+        "gemini%252fevil",
+        "gemini\\..\\evil",
+        "gemini%5cevil",
+        "gemini%5Cevil",
+    ],
+)
+def test_the_same_is_found_in_a_name_however_it_is_encoded(name):
+    assert leaves_path(name)
+
+
+@pytest.mark.parametrize("name", ["a%20b", "100%", "a..b/c...", "x:y::z", "bedrock/arn:aws::m/v1"])
+def test_dots_colons_and_other_encodings_lead_nowhere(name):
+    assert not leaves_path(name)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What a tenant's overlay may say: everything else is the operator's alone."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -12,7 +13,7 @@ from kor_core.settings.rates import RATES
 from kor_core.settings.values import STRATEGIES
 from kor_core.suggestions import listed, nearest
 
-__all__ = ["overstepping"]
+__all__ = ["leaves_path", "overstepping"]
 
 # Prices, limits and budgets are the operator's: a tenant that raised its own would have none.
 # So are tags, which say where a tenant's texts may go.
@@ -154,9 +155,12 @@ def _model(
     if len(as_list(table.get("stop")) or ()) > _MOST_STOPS:
         yield _Found((*path, "stop"), f"Expected at most {_MOST_STOPS} in an overlay.")
     for key in ("model", "fallbacks", "candidates"):
-        names = as_list(table.get(key)) or [table.get(key)]
-        if any(isinstance(name, str) and _is_unfit(name) for name in names):
+        given = as_list(table.get(key)) or [table.get(key)]
+        names = [name for name in given if isinstance(name, str)]
+        if any(map(_is_unfit, names)):
             yield _Found((*path, key), _NO_ENDPOINT)
+        elif any(map(leaves_path, names)):
+            yield _Found((*path, key), _NO_PATH)
     if "extra" in table:
         yield from _extra(table, path, providers_of(path))
 
@@ -170,6 +174,34 @@ _NO_ENDPOINT: Final = (
     "The name of a model holds no '://', space or other mark of a URL: some SDKs would call it. "
     "An endpoint goes into base_url of [llm.providers.<id>]."
 )
+
+
+_NO_PATH: Final = (
+    "The name of a model holds no empty part, '.' or '..' between its slashes: some SDKs would "
+    "call another path of the endpoint."
+)
+
+
+# Dots and slashes; '%25' is the mark itself, of what is encoded twice.
+_ENCODED: Final = re.compile("%(25)*(2e|2f|5c)", re.IGNORECASE)
+
+
+def leaves_path(name: str) -> bool:
+    """Say whether a model's name, put into the path of a URL, could lead to another path.
+
+    Args:
+        name: of a model, with or without its provider.
+
+    >>> [leaves_path(name) for name in ("gemini/../../files", "gemini/%2E%2e/files", "a//b")]
+    [True, True, True]
+    >>> [leaves_path(name) for name in ("ft:gpt-4o:acme::x1", "meta/llama-3.1..2", "llama3:8b")]
+    [False, False, False]
+    """
+    # ';' begins parameters of a part, which servers take off; an id of AWS holds '::'.
+    dots = (part.partition(";")[0] in {".", ".."} for part in re.split("[/:]", name))
+    hidden = "\\" in name or _ENCODED.search(name) is not None
+    empty = ":/" in name or not all(name.split("/"))
+    return hidden or empty or any(dots)
 
 
 def _extra(table: Mapping[str, Any], path: KeyPath, providers: Iterable[str]) -> Iterator[_Found]:

@@ -32,8 +32,8 @@ def settings_for_tenant(
       generation parameters (see ``kor_core.settings.generation``). Functions by dotted name,
       ``max_price`` and ``tags`` are the operator's.
     - A provider table with ``base_url`` replaces the operator's whole table.
-    - Names of models that look like URLs, text that begins with ``@``, and ``dynaconf_…``
-      keys are refused.
+    - Names of models that look like URLs or lead to another path, text that begins with
+      ``@``, and ``dynaconf_…`` keys are refused.
 
     What the operator configured goes to no other endpoint or vendor by way of the result:
     see :class:`kor_core.llm.grants.Grants`, by which the registry asks.
