@@ -9,15 +9,19 @@ they refuse to be pickled.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NoReturn, Self, TypeGuard
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 __all__ = [
     "MASK",
     "Config",
     "Secret",
+    "SecretUrl",
     "guarded",
+    "guarded_url",
     "is_secret_name",
     "is_sequence",
     "is_table",
+    "masked_url",
     "redact",
     "secrets_in",
 ]
@@ -36,6 +40,13 @@ _SECRET_WORDS: Final = frozenset(
         *("sig", "signature", "token", "tokens"),
     )
 )
+# As vendors write them without a separator, behind a name of their own.
+_SECRET_ENDS: Final = (
+    *("accesskey", "accesstoken", "apikey", "authtoken", "clientsecret", "password"),
+    *("privatekey", "secretkey"),
+)
+# Any of its parameters may be one, by whatever name.
+_SECRET_NAMES: Final = frozenset({"extra_query"})
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
@@ -66,11 +77,56 @@ class Secret(str):
         )
 
 
+class SecretUrl(Secret):
+    """A URL that holds credentials: the repr masks them and shows the rest.
+
+    >>> SecretUrl("https://user:planted@host/path")
+    'https://**********@host/path'
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(masked_url(self))
+
+
+def guarded_url(text: str) -> str:
+    """Return ``text`` as a :class:`SecretUrl` where it is a URL that holds credentials.
+
+    >>> guarded_url("https://host/path?token=planted"), guarded_url("https://host/path")
+    ('https://host/path?token=**********', 'https://host/path')
+    """
+    try:
+        secret = "://" in text and MASK in masked_url(text)
+    except ValueError:  # brackets that make no sense: no URL
+        return text
+    return SecretUrl(text) if secret else text
+
+
+def masked_url(url: str) -> str:
+    """Return ``url`` with its password and secret query parameters masked.
+
+    >>> masked_url("http://user:secret@proxy:3128/?region=eu&api_key=sk-1")
+    'http://**********@proxy:3128/?region=eu&api_key=**********'
+    """
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    netloc = f"{MASK}@{host}" if "@" in parts.netloc else host
+    return urlunsplit(parts._replace(netloc=netloc, query=_masked_query(parts)))
+
+
+def _masked_query(parts: SplitResult) -> str:
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    if not any(is_secret_name(name) for name, _ in pairs):
+        return parts.query
+    return urlencode([(n, MASK if is_secret_name(n) else v) for n, v in pairs], safe="*")
+
+
 class Config(dict[str, Any]):
     """The dict given to ``create_model``: plain values, a repr without secrets.
 
     Values whose name says that they are secret (``api_key``, ``extra_headers`` …) become
-    :class:`Secret`, at any depth.
+    :class:`Secret`, at any depth, and URLs with credentials :class:`SecretUrl`.
 
     ``is_tenants`` says that a tenant chose the endpoint in it: what identifies the operator,
     beside what the dict holds, must not go there. Copies keep it.
@@ -97,13 +153,15 @@ class Config(dict[str, Any]):
 def is_secret_name(name: str) -> bool:
     """Say whether a setting of this name is masked.
 
-    >>> [is_secret_name(n) for n in ("api_key", "extra_headers", "accessToken", "password1")]
+    >>> [is_secret_name(n) for n in ("api_key", "extra_headers", "accessToken", "myapikey2")]
     [True, True, True, True]
     >>> [is_secret_name(n) for n in ("max_tokens", "temperature", "monkey")]
     [False, False, False]
     """
+    if name in _COUNTS or name in _SECRET_NAMES:
+        return name in _SECRET_NAMES
     words = {word.lower() for word in _WORD.findall(name)}
-    return name not in _COUNTS and not words.isdisjoint(_SECRET_WORDS)
+    return not words.isdisjoint(_SECRET_WORDS) or any(w.endswith(_SECRET_ENDS) for w in words)
 
 
 # Named like secrets, but numbers of tokens.
@@ -113,7 +171,11 @@ _COUNTS: Final = frozenset(
 
 
 def guarded(name: str, value: Any) -> Any:
-    """Return ``value`` with every text in it made :class:`Secret` when ``name`` is secret."""
+    """Return ``value`` with every text in it made :class:`Secret` when ``name`` is secret.
+
+    >>> guarded("hooks", ["https://user:planted@host/path", "plain"])
+    ['https://**********@host/path', 'plain']
+    """
     return _masked(value) if is_secret_name(name) else _searched(value)
 
 
@@ -132,7 +194,7 @@ def _searched(value: Any) -> Any:
         return {key: guarded(key, item) for key, item in value.items()}
     if is_sequence(value):
         return [_searched(item) for item in value]
-    return value
+    return guarded_url(value) if isinstance(value, str) else value
 
 
 def is_table(value: object) -> TypeGuard[Mapping[str, Any]]:

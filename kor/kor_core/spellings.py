@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from kor_core.redaction import Config, Secret, is_secret_name, is_sequence, is_table, secrets_in
 
-__all__ = ["spellings_in_urls", "spellings_of"]
+__all__ = ["is_secret_parameter", "spellings_in_urls", "spellings_of"]
 
 _SCHEME_AND_REST: Final = 2
 _NAMED: Final = re.compile(r"""[\w-]=\s*"?([^\s"';,&]+)""")
@@ -30,7 +30,9 @@ def spellings_of(config: Mapping[str, Any]) -> frozenset[Secret]:
     >>> "Planted" in spellings_of(config), "Planted" in repr(spellings_of(config))
     (True, False)
     """
-    found = {*secrets_in(config), *_in_query(config.get("extra_query"))}
+    # None of the query shows in a repr, but its switches are worth reading in an error.
+    rest = {name: value for name, value in config.items() if name != "extra_query"}
+    found = {*secrets_in(rest), *_in_query(config.get("extra_query"))}
     found.update(Secret(part) for secret in tuple(found) for part in _parts(secret))
     found.update(Secret(part) for text in _texts_in(config) for part in _in_url(text))
     return _escaped(found)
@@ -101,11 +103,21 @@ def _in_url(text: str) -> Iterator[str]:
 
 
 def _in_query(query: object) -> Iterator[Secret]:
-    """Yield the values that may be secret; versions of the API are worth reading in an error."""
     for name, value in query.items() if is_table(query) else ():
-        unnamed = len(str(value)) >= _SHORTEST_UNNAMED and not name.endswith("version")
-        if is_secret_name(name) or unnamed:
+        if is_secret_parameter(name, str(value)):
             yield Secret(value)
+
+
+def is_secret_parameter(name: str, value: str) -> bool:
+    """Say whether a parameter of a query may be secret; versions of the API are worth reading.
+
+    >>> is_secret_parameter("code", "planted-1"), is_secret_parameter("alt", "sse")
+    (True, False)
+    >>> is_secret_parameter("sig", "p"), is_secret_parameter("api-version", "2024-02-01")
+    (True, False)
+    """
+    unnamed = len(value) >= _SHORTEST_UNNAMED and not name.endswith("version")
+    return unnamed or is_secret_name(name)
 
 
 def _escaped(secrets: Iterable[str]) -> frozenset[Secret]:

@@ -7,6 +7,7 @@ import pytest
 
 from kor_cli.main import main
 from kor_cli.show import lines
+from kor_core.redaction import MASK
 from kor_core.settings import settings_from
 
 
@@ -32,6 +33,32 @@ def test_another_file_can_be_shown(capsys: pytest.CaptureFixture[str]):
     Path("other.toml").write_text("[network]\nmax_connections = 7\n")
 
     assert "other.toml" in printed(capsys, "--config", "other.toml")["network.max_connections = 7"]
+
+
+@pytest.mark.parametrize(
+    ("written", "key", "shown"),
+    [
+        ('extra_query = { code = "PLANTED" }', "extra_query.code", f'"{MASK}"'),
+        (
+            'hook = "https://u:PLANTED@h/x?token=PLANTED"',
+            "hook",
+            f'"https://{MASK}@h/x?token={MASK}"',
+        ),
+        ('myapikey = "PLANTED"', "myapikey", f'"{MASK}"'),
+        ('accesskey = "PLANTED"', "accesskey", f'"{MASK}"'),
+        ('monkey = "plain"', "monkey", '"plain"'),
+    ],
+)
+def test_what_an_error_masks_is_masked_here(
+    capsys: pytest.CaptureFixture[str], written: str, key: str, shown: str
+):
+    text = f"[llm.providers.openai]\nextra = {{ {written} }}\n"
+    Path("config.toml").write_text(text)
+    settings = settings_from(tomllib.loads(text))
+
+    assert f"llm.providers.openai.extra.{key} = {shown}" in printed(capsys)
+    assert "PLANTED" not in repr(settings)
+    assert "PLANTED" not in settings.model_dump_json()
 
 
 def test_secrets_are_masked_wherever_they_stand(capsys: pytest.CaptureFixture[str]):

@@ -7,7 +7,16 @@ import traceback
 
 import pytest
 
-from kor_core.redaction import MASK, Config, Secret, redact, secrets_in
+from kor_core.redaction import (
+    MASK,
+    Config,
+    Secret,
+    guarded_url,
+    is_secret_name,
+    masked_url,
+    redact,
+    secrets_in,
+)
 
 PLANTED = "sk-planted-0123456789"
 
@@ -41,14 +50,51 @@ def test_a_secret_refuses_to_be_pickled():
         Config({"x": ({"password": PLANTED},)}),
         *(
             Config({name: PLANTED})
-            for name in ("accessToken", "APIKey", "x-sig", "jwt", "api_key2")
+            for name in ("accessToken", "APIKey", "x-sig", "jwt", "api_key2", "myapikey")
         ),
+        Config(extra_query={"code": PLANTED}),
+        Config(hook=f"https://user:{PLANTED}@host/path"),
+        Config(hooks=[{"to": f"https://host/path?region=eu&token={PLANTED}"}]),
     ],
 )
 def test_a_config_masks_secrets_by_name_at_any_depth(config):
     assert PLANTED not in repr(config)
     assert PLANTED not in repr(dict(config))
     assert PLANTED in json.dumps(config)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("myapikey", "MYAPIKEY", "accesskey", "awssecretkey2", "azureclientsecret"),
+        *("dbpassword", "hfaccesstoken", "sshprivatekey", "extra_query"),
+    ],
+)
+def test_names_of_keys_need_no_separator(name):
+    assert is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["monkey", "turkey", "max_tokens", "keyboard", "query", "tokenizer", "passwordless"],
+)
+def test_names_that_only_resemble_those_of_keys_are_plain(name):
+    assert not is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    "text", ["https://host/path?region=eu", "http://[::1", "HTTP://Host", "see x://", "a@b"]
+)
+def test_a_url_without_credentials_stays_as_it_is(text):
+    assert repr(text) == repr(guarded_url(text))
+
+
+def test_a_url_with_credentials_is_its_text_and_shows_the_rest():
+    url = f"https://{PLANTED}@host/path?region=eu"
+
+    assert url == guarded_url(url)
+    assert repr(masked_url(url)) == repr(guarded_url(url))
+    assert "@host/path?region=eu" in masked_url(url)
 
 
 def test_a_key_put_in_later_is_masked_too():

@@ -414,6 +414,23 @@ async def test_no_secret_is_ever_written(maker: Maker, tape: Path):
     assert () == playing.unplayed
 
 
+async def test_a_parameter_of_a_url_is_masked_by_its_look_and_elsewhere_too(tape: Path):
+    """As in errors: a switch or a version can be read."""
+    query = {"code": "planted-query", "api-version": "2024-02-01", "alt": "sse"}
+    with Upstream() as upstream:
+        upstream.reply("Who sent planted-query?")
+        with cassette(tape):
+            await openai_model(upstream, extra_query=query).agenerate("Hello!")
+        with cassette(tape, "replay"):
+            await openai_model(upstream, extra_query={**query, "code": "another-one"}).agenerate(
+                "Hello!"
+            )
+
+    url = written(tape)["exchanges"][0]["request"]["url"]
+    assert "planted-query" not in tape.read_text(encoding="utf-8")
+    assert url.endswith(f"?alt=sse&api-version=2024-02-01&code={MASK}")
+
+
 async def test_what_stands_under_the_name_of_a_secret_is_masked(tape: Path):
     """In URLs, bodies, streamed lines and JSON inside texts; numbers and log probabilities stay."""
     planted = "planted-in-a-field"

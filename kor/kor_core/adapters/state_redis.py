@@ -11,9 +11,8 @@ from kor_core.adapters.loops import PerLoop
 from kor_core.errors import ConfigurationError, Problem
 from kor_core.llm.policies.outages import Enduring, StateFailure, StateRefusal
 from kor_core.llm.policies.state import MOST, WHOLE, Charge, Full
-from kor_core.redaction import redact
+from kor_core.redaction import masked_url, redact
 from kor_core.settings import StateSettings
-from kor_core.settings.values import masked_url
 
 __all__ = ["SDK", "Opened", "RedisState", "redis_state"]
 

@@ -7,7 +7,7 @@ from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, TypeVar
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -20,7 +20,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from kor_core.redaction import MASK, Secret, guarded, is_secret_name
+from kor_core.redaction import MASK, Secret, SecretUrl, guarded, guarded_url, masked_url
 from kor_core.settings.generation import misfits
 from kor_core.settings.provenance import as_list, as_table
 from kor_core.suggestions import nearest
@@ -46,7 +46,6 @@ __all__ = [
     "Texts",
     "Whole",
     "expanded",
-    "masked_url",
     "plain",
 ]
 
@@ -167,34 +166,6 @@ Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 # --- addresses ----------------------------------------------------------------------------
 
 
-class _SecretUrl(Secret):
-    """A URL that holds credentials: the repr masks them and shows the rest."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return repr(masked_url(self))
-
-
-def masked_url(url: str) -> str:
-    """Return ``url`` with its password and secret query parameters masked.
-
-    >>> masked_url("http://user:secret@proxy:3128/?region=eu&api_key=sk-1")
-    'http://**********@proxy:3128/?region=eu&api_key=**********'
-    """
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    netloc = f"{MASK}@{host}" if "@" in parts.netloc else host
-    return urlunsplit(parts._replace(netloc=netloc, query=_masked_query(parts)))
-
-
-def _masked_query(parts: SplitResult) -> str:
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
-    if not any(is_secret_name(name) for name, _ in pairs):
-        return parts.query
-    return urlencode([(n, MASK if is_secret_name(n) else v) for n, v in pairs], safe="*")
-
-
 def _checked_url(url: str, schemes: tuple[str, ...]) -> str:
     expected = " or ".join(f"{scheme}://" for scheme in schemes)
     try:
@@ -204,7 +175,7 @@ def _checked_url(url: str, schemes: tuple[str, ...]) -> str:
         valid = False
     if not valid or not url.isprintable() or " " in url:
         raise ValueError(f"Expected an address that begins with {expected} and names a host.")
-    return _SecretUrl(url) if masked_url(url) != url else url
+    return guarded_url(url)
 
 
 def _is_service(url: str) -> str:
@@ -283,7 +254,7 @@ def plain(value: Any, *, masked: bool) -> Any:
     """
     if isinstance(value, SecretStr):
         return MASK if masked else value.get_secret_value()
-    if isinstance(value, _SecretUrl):
+    if isinstance(value, SecretUrl):
         return masked_url(value) if masked else str(value)
     if isinstance(value, Secret):
         return MASK if masked else str(value)

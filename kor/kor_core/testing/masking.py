@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from kor_core.redaction import MASK, Config, is_secret_name, is_sequence, is_table, redact
-from kor_core.spellings import spellings_of
+from kor_core.spellings import is_secret_parameter, spellings_of
 
 __all__ = ["Mask"]
 
@@ -52,7 +52,7 @@ class Mask:
         """
         query = parse_qsl(urlsplit(url).query)
         self._remember(secret for pair in headers for secret in _of_header(*pair))
-        self._remember(value for name, value in query if is_secret_name(name))
+        self._remember(value for name, value in query if is_secret_parameter(name, value))
         self._remember(_of_value(body))
 
     def learn_cookies(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -73,7 +73,7 @@ class Mask:
         """Return a URL without credentials, its query in a stable order."""
         parts = urlsplit(url)
         query = sorted(parse_qsl(parts.query, keep_blank_values=True))
-        shown = [(name, MASK if is_secret_name(name) else value) for name, value in query]
+        shown = [(n, MASK if is_secret_parameter(n, value) else value) for n, value in query]
         host = parts.netloc.rpartition("@")[2]
         return self.text(
             urlunsplit((parts.scheme, host, parts.path, urlencode(shown, safe="*:/"), ""))
