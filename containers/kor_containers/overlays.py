@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from os import PathLike
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any, Final, NamedTuple, Protocol
 
 from kor_containers.folders import file_of
@@ -167,8 +168,7 @@ class _Function:
         self.is_async: bool = any(map(inspect.iscoroutinefunction, (function, call)))
 
     def read(self, tenant: str) -> Overlay:
-        with _asking(tenant):
-            found = self._function(tenant)
+        found = self._outcome(tenant)
         if inspect.isawaitable(found):
             self.is_async = True  # as a lambda that calls an async function
             if inspect.iscoroutine(found):
@@ -177,12 +177,31 @@ class _Function:
         return _found(tenant, found)
 
     async def aread(self, tenant: str) -> Overlay:
-        with _asking(tenant):
-            found = await self._called(tenant)
-            if inspect.isawaitable(found):
-                self.is_async = True
-                found = await found
-        return _found(tenant, found)
+        return _found(tenant, await self._aoutcome(tenant))
+
+    # What it raised is returned: raised from where it was caught, it would take that along.
+
+    def _outcome(self, tenant: str) -> Any:
+        try:
+            with _asking(tenant):
+                return self._function(tenant)
+        except KorError:
+            raise
+        except Exception as error:  # noqa: BLE001  # it may raise anything
+            return _failed(tenant, error)
+
+    async def _aoutcome(self, tenant: str) -> Any:
+        try:
+            with _asking(tenant):
+                found = await self._called(tenant)
+                if inspect.isawaitable(found):
+                    self.is_async = True
+                    found = await found
+                return found
+        except KorError:
+            raise
+        except Exception as error:  # noqa: BLE001  # it may raise anything
+            return _failed(tenant, error)
 
     async def _called(self, tenant: str) -> Any:
         if self.is_async:
@@ -203,6 +222,8 @@ def needs_async(tenant: str) -> TenantError:
 def _found(tenant: str, found: object) -> Overlay:
     if found is None:
         raise TenantNotFoundError(tenant)
+    if isinstance(found, TenantError):
+        raise found
     tables = as_table(found)
     if tables is None:
         words = f"The source gave {type(found).__name__} for tenant '{tenant}', not a mapping."
@@ -229,17 +250,24 @@ def refuse_circle(tenant: str) -> None:
 
 @contextmanager
 def _asking(tenant: str) -> Generator[None]:
-    """Put what a function raises as an error of this tenant's."""
+    """Know for which tenant a function is being asked."""
     token = _asked.set(_asked.get() | {tenant})
     try:
         yield
-    except KorError:
-        raise
-    except Exception as error:
-        if isinstance(error, KeyError) and error.args == (tenant,):  # overlays.__getitem__
-            raise TenantNotFoundError(tenant) from error
-        # The class alone: words of a database's error may hold its password.
-        words = f"The source of overlays failed for tenant '{tenant}': {type(error).__name__}."
-        raise TenantError(f"{words} Others are served; ask again.", tenant=tenant) from error
     finally:
         _asked.reset(token)
+
+
+def _failed(tenant: str, error: Exception) -> TenantError:
+    """Return what tells of a failure by its class and its place alone.
+
+    Words of a database's error may hold its password, and so may the locals of its frames:
+    it is no cause either.
+    """
+    if isinstance(error, KeyError) and error.args == (tenant,):  # overlays.__getitem__
+        return TenantNotFoundError(tenant)
+    words = f"The source of overlays failed for tenant '{tenant}': {type(error).__name__}."
+    failed = TenantError(f"{words} Others are served; ask again.", tenant=tenant)
+    last = extract_tb(error.__traceback__)[-1]
+    failed.add_note(f"Raised in {last.filename}, line {last.lineno}.")
+    return failed
