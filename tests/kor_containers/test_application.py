@@ -14,13 +14,14 @@ from kor_containers import (
     create_kernel,
     default_container,
 )
+from kor_containers.llm import LLMContainer
 from kor_containers.providers import Singleton
 from kor_core.adapters.litellm import LiteLLMProvider
 from kor_core.adapters.network import Transport
 from kor_core.adapters.openai import OpenAIProvider
 from kor_core.errors import ConfigurationError, ContainerError, PluginError, RegistrationError
 from kor_core.kernel import Kernel, get_kernel, reset_kernel, use_kernel
-from kor_core.llm.base import Credentials
+from kor_core.llm.base import BaseLLMProvider, Credentials
 from kor_core.llm.catalogue import Catalogue
 from kor_core.llm.echo import EchoProvider
 from kor_core.llm.profile import ModelProfile
@@ -75,6 +76,15 @@ def test_every_documented_binding_gives_one_lasting_object(app, path, kind):
 
     assert isinstance(made, kind)
     assert made is at(app, path)()
+
+
+def test_every_provider_of_the_container_is_in_the_catalogue_under_the_name_of_its_binding(app):
+    """A binding that the catalogue is not given is built by nobody, and no model finds it."""
+    made = {name: at(app.llm, name)() for name in LLMContainer.providers}
+    bound = {name: each for name, each in made.items() if isinstance(each, BaseLLMProvider)}
+
+    assert {"openai", "litellm", "echo"} <= bound.keys()
+    assert bound == {name: made["catalogue"].providers.get(name) for name in bound}
 
 
 async def test_every_binding_can_be_awaited(app):
