@@ -40,6 +40,13 @@
         ├── RealCallsBlockedError       a test tried to reach a real provider: .host
         └── AllModelsFailedError        (an ExceptionGroup) every candidate failed
 
+Elsewhere, beside what they speak of::
+
+    kor_containers.validation.InvalidContainerError  (a ContainerError) a wrong graph: .report
+    kor_core.testing.CassetteError                   it cannot be played or recorded: .path
+    kor_core.testing.NotOnCassetteError              (a CassetteError) the request is not on it
+    kor_core.testing.ScriptExhaustedError            a double was asked too often: .model
+
 Every error pickles: its data travel, its ``__cause__`` (which may be an SDK's own exception)
 stays behind.
 """
