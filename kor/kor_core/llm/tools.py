@@ -23,8 +23,8 @@ class Tool:
         name: what the model calls it.
         description: what it does, for the model to read.
         parameters: its arguments, as a JSON Schema of an object.
-        function: what :func:`kor_core.llm.run_tools` calls, sync or async; without one the
-            tool can be told to a model, and the caller answers its calls.
+        function: what :func:`kor_core.llm.toolbox.run_tools` calls, sync or async; without one
+            the tool can be told to a model, and the caller answers its calls.
     """
 
     name: str

@@ -27,7 +27,10 @@ class CacheSettings(Table):
     """Answers kept in memory, for requests that are the same."""
 
     entries: Whole = Field(
-        default=0, ge=0, description="Most answers kept; the oldest go first. `0`: no cache."
+        default=0,
+        ge=0,
+        description="Most answers kept; beyond, of the tenant with the most the one unused for "
+        "longest goes. `0`: no cache.",
     )
     ttl: Number = Field(default=300.0, gt=0, description="How long one is kept, in seconds.")
     coalesce: Flag = Field(
