@@ -395,6 +395,16 @@ def test_errors_of_kor_pass_through_a_source(app):
         pass
 
 
+async def test_errors_of_kor_pass_through_an_async_source_too(app):
+    async def source(tenant):
+        raise TenantError("Tenant is suspended.", tenant=tenant)
+
+    async with TenantKernels(app, source) as tenants:
+        with pytest.raises(TenantError, match="suspended"):
+            async with tenants.use("acme"):
+                pass
+
+
 @pytest.mark.parametrize("given", [[], "llm", 3])
 def test_what_is_no_mapping_is_refused(app, given):
     tenants = TenantKernels(app, lambda tenant: given)
