@@ -47,8 +47,10 @@ class Serving:
             if not mine and not turn.waits_for_us:
                 turn.future.result()
                 continue
-            with self._building(tenant, turn if mine else Turn()):
-                return self._made(tenant, self._reader.read(tenant))
+            with self._turns.building(tenant, turn if mine else Turn()):
+                overlay = self._reader.read(tenant)
+                with self._refusals.noting(tenant, overlay):
+                    return self._made(tenant, overlay)
 
     async def atake(self, tenant: str) -> Lease:
         """Return a tenant's kernel, from async code."""
@@ -61,8 +63,10 @@ class Serving:
             if not mine:
                 await asyncio.wrap_future(turn.future)
                 continue
-            with self._building(tenant, turn):
-                return await self._amade(tenant, await self._reader.aread(tenant))
+            with self._turns.building(tenant, turn):
+                overlay = await self._reader.aread(tenant)
+                with self._refusals.noting(tenant, overlay):
+                    return await self._amade(tenant, overlay)
 
     def give_back(self, lease: Lease) -> None:
         """End a use."""
@@ -84,14 +88,12 @@ class Serving:
 
     def reload(self, tenant: str) -> None:
         """Let a new kernel take the place of a tenant's."""
-        self._refusals.forget(tenant)
         with self._removing(tenant):
             lease = self._made(tenant, self._reader.read(tenant), replace=True)
         self.give_back(lease)
 
     async def areload(self, tenant: str) -> None:
         """Let a new kernel take the place of a tenant's, from async code."""
-        self._refusals.forget(tenant)
         with self._removing(tenant):
             overlay = await self._reader.aread(tenant)
             lease = await self._amade(tenant, overlay, replace=True)
@@ -135,14 +137,6 @@ class Serving:
             found = self._pool.add(lease, replace=replace)
             if found is not None:
                 return found
-
-    @contextmanager
-    def _building(self, tenant: str, turn: Turn) -> Generator[None]:
-        """Build while the others wait, unless the tenant was refused a moment ago."""
-        with self._turns.building(tenant, turn):
-            self._refusals.repeat(tenant)
-            with self._refusals.noting(tenant):
-                yield
 
     @contextmanager
     def _abandoned(self, base: Base) -> Generator[None]:

@@ -79,8 +79,8 @@ class TenantKernels(Closing, Generic[C]):
         Raises:
             TenantNotFoundError: there is no such tenant.
             TenantError: the source failed; or it is async, and this is a plain ``with``.
-            ConfigurationError: the overlay is wrong; all of its problems. It is checked again
-                after five seconds, or at once by :meth:`reload`.
+            ConfigurationError: the overlay is wrong; all of its problems. The same one is
+                checked again after five seconds, another one at once.
         """
         return TenantUse(self._serving, checked_id(tenant), sync=not self._reader.is_async)
 

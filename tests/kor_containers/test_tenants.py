@@ -24,6 +24,7 @@ from kor_core.kernel import get_kernel, reset_kernel, use_kernel
 from kor_core.llm.base import BaseLLMProvider
 from kor_core.llm.registry import LLMRegistry
 from kor_core.plugin import KorPlugin
+from kor_core.settings.overlay import settings_for_tenant
 
 ECHO = {"llm": {"default": {"provider": "echo", "model": "plain"}}}
 
@@ -630,22 +631,7 @@ def test_a_broken_overlay_says_all_that_is_wrong_and_leaves_others_serving(app):
     assert "coder-of-acme" == found
 
 
-class Refusing:
-    """A source of one overlay that is wrong, which counts how often it is asked for it."""
-
-    def __init__(self):
-        self.asked = 0
-        self.overlay = {"network": {}}
-
-    def __call__(self, tenant):
-        self.asked += 1
-        return self.overlay
-
-
-def refuse(tenants, tenant="acme"):
-    with pytest.raises(ConfigurationError) as caught, tenants.use(tenant):
-        pass
-    return caught.value
+BROKEN = {"network": {}}
 
 
 @pytest.fixture
@@ -655,74 +641,91 @@ def now(monkeypatch):
     return now
 
 
-def test_a_refused_overlay_is_not_checked_at_each_request(app, now):
-    source = Refusing()
-    with TenantKernels(app, source) as tenants:
+@pytest.fixture
+def checks(monkeypatch):
+    """The tenants whose overlays were checked."""
+    checked = []
+
+    def check(base, tenant, *args, **kwargs):
+        checked.append(tenant)
+        return settings_for_tenant(base, tenant, *args, **kwargs)
+
+    monkeypatch.setattr("kor_containers.derivation.settings_for_tenant", check)
+    return checked
+
+
+def refuse(tenants, tenant="acme"):
+    with pytest.raises(ConfigurationError) as caught, tenants.use(tenant):
+        pass
+    return caught.value
+
+
+def test_a_refused_overlay_is_not_checked_at_each_request(app, now, checks):
+    with TenantKernels(app, lambda _: BROKEN) as tenants:
         first, *others = [refuse(tenants) for _ in range(3)]
-        asked = source.asked
+        once = len(checks)
         now[0] += 5
         refuse(tenants)
 
     assert 3 == len({first, *others})  # each with a traceback of its own
     assert {first.problems} == {other.problems for other in others}
-    assert (1, 2) == (asked, source.asked)
+    assert (1, 2) == (once, len(checks))
 
 
-async def test_async_code_is_refused_alike(app, now):
-    source = Refusing()
-    async with TenantKernels(app, source) as tenants:
+async def test_async_code_is_refused_alike(app, now, checks, tmp_path):
+    (tmp_path / "acme.toml").write_text("[network]\n")
+    async with TenantKernels(app, tmp_path) as tenants:
         for _ in range(3):
-            with pytest.raises(ConfigurationError):
+            with pytest.raises(ConfigurationError, match=r"acme\.toml"):
                 async with tenants.use("acme"):
                     pass
 
-    assert 1 == source.asked
+    assert ["acme"] == checks
 
 
-@pytest.mark.parametrize(
-    "change",
-    [lambda t: t.reload("acme"), lambda t: t.reload_all(), lambda t: t.reload_base(ECHO)],
-)
-def test_a_mended_overlay_serves_at_once_after_a_reload(app, now, change):
-    source = Refusing()
-    with TenantKernels(app, source, max_active=0) as tenants:
+def test_an_overlay_that_was_mended_serves_at_once(app, now):
+    overlays = {"acme": dict(BROKEN)}
+    with TenantKernels(app, overlays) as tenants:
         refuse(tenants)
-        source.overlay = OVERLAYS["acme"]
-        change(tenants)
+        del overlays["acme"]["network"]
+        overlays["acme"]["llm"] = OVERLAYS["acme"]["llm"]
         with tenants.use("acme"):
             found = coder()
 
     assert "coder-of-acme" == found
 
 
-async def test_a_mended_overlay_of_an_async_source_serves_at_once_after_a_reload(app, now):
-    source = Refusing()
+@pytest.mark.parametrize("change", [lambda t: t.reload_all(), lambda t: t.reload_base(ECHO)])
+def test_below_another_configuration_each_overlay_is_checked_again(app, now, checks, change):
+    with TenantKernels(app, {"acme": BROKEN}) as tenants:
+        refuse(tenants)
+        change(tenants)
+        refuse(tenants)
 
-    async def ask(tenant):
-        return source(tenant)
-
-    async with TenantKernels(app, ask, max_active=0) as tenants:
-        with pytest.raises(ConfigurationError):
-            async with tenants.use("acme"):
-                pass
-        source.overlay = OVERLAYS["acme"]
-        await tenants.reload("acme")
-        async with tenants.use("acme"):
-            found = coder()
-
-    assert "coder-of-acme" == found
+    assert ["acme"] * 2 == checks
 
 
-def test_only_so_many_refusals_are_remembered(app, now):
-    source = Refusing()
-    with TenantKernels(app, source) as tenants:
+def test_tables_that_do_not_show_are_checked_each_time(app, now, checks):
+    class Shy:
+        def __repr__(self):
+            raise ZeroDivisionError
+
+    with TenantKernels(app, {"acme": {"network": Shy()}}) as tenants:
+        refuse(tenants)
+        refuse(tenants)
+
+    assert ["acme"] * 2 == checks
+
+
+def test_only_so_many_refusals_are_remembered(app, now, checks):
+    with TenantKernels(app, lambda _: BROKEN) as tenants:
         for number in range(65):
             refuse(tenants, f"tenant-{number}")
         refuse(tenants, "tenant-1")
-        asked_again_for_the_last = source.asked
+        remembered = len(checks)
         refuse(tenants, "tenant-0")
 
-    assert (65, 66) == (asked_again_for_the_last, source.asked)
+    assert (65, 66) == (remembered, len(checks))
 
 
 def test_a_misspelt_provider_is_found_when_the_kernel_is_built_and_nothing_is_left(app, closed):
