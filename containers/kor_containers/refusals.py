@@ -69,16 +69,16 @@ class Refusals:
 
 
 class _Refusal(NamedTuple):
-    mark: int
+    mark: object
     since: float
     error: ConfigurationError
 
 
-def _mark(overlay: Overlay) -> int:
+def _mark(overlay: Overlay) -> object:
     """Return what tells an overlay from others, and holds no key."""
     tables = overlay.tables
     given = tables.data if isinstance(tables, Sourced) else tables
     try:
         return hash(repr(given))
     except Exception:  # noqa: BLE001  # tables of others do as they like: each is another one
-        return hash(object())
+        return object()
