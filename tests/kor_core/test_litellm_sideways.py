@@ -49,7 +49,14 @@ def model_at(upstream: Upstream, name: str, **network: Any) -> BaseLLMModel:
         *(f"{vendor}/responses/x" for vendor in REACHED),
         *("openai/org/RESPONSES/x", "azure_ai/agents/x", "azure_ai/my-agents/x"),
         *("anthropic/claude-2", "claude-2.1", "claude-instant-1", "claude-2"),
-        *("gemini/../../evil/path", "gemini/./x", "gemini/a//b", "gemini/..\\..\\x", "openai/a/"),
+        *(
+            "gemini/../../evil/path",
+            "gemini/./x",
+            "gemini/a//b",
+            "gemini/..\\..\\x",
+            "gemini/%2E%2e",
+        ),
+        *("openai/../x", "openai/a/./b"),
     ],
 )
 def test_a_name_that_leads_elsewhere_is_refused(name: str, upstream: Upstream) -> None:
@@ -57,7 +64,9 @@ def test_a_name_that_leads_elsewhere_is_refused(name: str, upstream: Upstream) -
         model_at(upstream, name)
 
 
-@pytest.mark.parametrize("name", ["claude-3-opus", "anthropic/claude-20", "openrouter/x/agent"])
+@pytest.mark.parametrize(
+    "name", ["claude-3-opus", "anthropic/claude-20", "openrouter/x/agent", "hosted_vllm//models/x"]
+)
 def test_a_name_that_only_resembles_one_is_taken(name: str, upstream: Upstream) -> None:
     assert name == model_at(upstream, name).model_name
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 from kor_core.adapters.litellm_vendors import UNTRIED, VENDORS, qualified, vendor_of
 from kor_core.adapters.parameters import CHAT
 from kor_core.errors import ConfigurationError, Problem
+from kor_core.settings.limits import leaves_path
 from kor_core.suggestions import nearest
 
 __all__ = ["GENERATION", "NEVER_DROPPED", "OURS", "RESERVED", "refuse_impossible"]
@@ -79,6 +80,8 @@ def _refuse_endpoint(model_name: str) -> None:
 # For these names litellm asks other APIs, by clients of its own: past the proxy, the certificates
 # and the limits, and with redirects, which the key follows.
 _SIDEWAYS: Final = re.compile(r"(^|/)(assistants|responses)/|agents/", re.IGNORECASE)
+# Whose names of models are a part of the URL; those of others are in the body.
+_IN_PATHS: Final = frozenset({"gemini"})
 _BY_TEXT: Final = re.compile(r"claude-(2|instant)(?![0-9])", re.IGNORECASE)
 
 
@@ -92,7 +95,7 @@ def _refuse_sideways(model_name: str) -> None:
     elif vendor == "anthropic" and _BY_TEXT.match(name):
         words = "is of an API that is no more, and would be asked past the connections of KOR"
         cure = "Choose a newer model"
-    elif name and not {"", ".", ".."}.isdisjoint(parts):
+    elif not {".", ".."}.isdisjoint(parts) or (vendor in _IN_PATHS and leaves_path(name)):
         words = "would be a path of its own at the endpoint"
         cure = "Name the model alone"
     else:
