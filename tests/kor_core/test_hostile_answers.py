@@ -8,9 +8,11 @@ import pytest
 from kor_core.adapters.attempt import SenselessAnswerError
 from kor_core.adapters.chunks import Chunks, ToolIndexes
 from kor_core.adapters.completion import parsed
+from kor_core.adapters.completion import response_of as chat_response
 from kor_core.adapters.embeddings import embeddings_of
 from kor_core.adapters.litellm_anthropic import MessageEvents
 from kor_core.adapters.response_events import ResponseEvents
+from kor_core.adapters.responses import response_of as responses_response
 from kor_core.adapters.sse import Events
 from kor_core.llm.response import Delta, ToolCallPiece
 from kor_core.llm.streams import StreamedAnswer, arguments_of
@@ -97,18 +99,34 @@ def test_arguments_in_many_pieces_are_joined_once():
 
 
 def test_an_answer_of_chat_is_smaller_than_vectors_are():
-    padded = b'{"a": 1}' + b" " * (16 * MEGABYTE)
+    padded = b'{"a": 1}' + b" " * (8 * MEGABYTE)
 
     with pytest.raises(SenselessAnswerError, match="larger than an answer can be"):
         parsed(padded)
 
-    assert {"a": 1} == parsed(padded, largest=17 * MEGABYTE)
+    assert {"a": 1} == parsed(padded, largest=9 * MEGABYTE)
 
 
-@pytest.mark.parametrize("content", [b"[]," * MEGABYTE, b"{}," * MEGABYTE, b"1," * (8 * MEGABYTE)])
-def test_an_answer_of_countless_parts_is_not_parsed(content):
+@pytest.mark.parametrize(
+    ("content", "largest"),
+    [
+        (b"[]," * (MEGABYTE // 8), 8 * MEGABYTE),
+        (b"{}," * (MEGABYTE // 8), 8 * MEGABYTE),
+        (b"1," * MEGABYTE, 8 * MEGABYTE),
+        (b'"%s",' % (rb"\n" * (MEGABYTE // 2)), 8 * MEGABYTE),
+        (b"[]," * (MEGABYTE // 8), 64 * MEGABYTE),
+        (b"1," * (8 * MEGABYTE), 64 * MEGABYTE),
+    ],
+)
+def test_an_answer_of_countless_parts_is_not_parsed(content, largest):
     with pytest.raises(SenselessAnswerError, match="more parts than an answer can have"):
-        parsed(b'{"a": [%s 1]}' % content, largest=64 * MEGABYTE)
+        parsed(b'{"a": [%s 1]}' % content, largest=largest)
+
+
+def test_many_vectors_have_more_parts_than_other_answers():
+    content = b'{"a": [%s 1]}' % (b"1," * MEGABYTE)
+
+    assert MEGABYTE + 1 == len(parsed(content, largest=9 * MEGABYTE)["a"])
 
 
 @pytest.mark.parametrize("line", [b"data:ab\n", b"data:\n", b"x", b": comment"])
@@ -122,7 +140,7 @@ def test_an_event_that_never_ends_is_refused(line):
 
 def test_many_events_and_comments_are_together_larger_than_one_may_be():
     events = Events()
-    whole = (b"data: " + b"x" * MEGABYTE + b"\n\n", b": keep-alive\n" * 100_000)
+    whole = (b"data: " + b"x" * MEGABYTE + b"\n\n", b": keep-alive\n" * 50_000)
 
     found = [len(list(events.fed(piece))) for _ in range(20) for piece in whole]
 
@@ -137,6 +155,31 @@ def test_a_piece_of_many_lines_is_taken_apart_bit_by_bit():
     assert [b"1", b"1"] == [next(fed).data, next(fed).data]
     assert 99_998 == sum(event.data == b"1" for event in fed)
     assert events.are_whole
+
+
+@pytest.mark.parametrize(
+    "line", [b"\n", b":\n", b"event: a\n", b"id: 1\n", b"data\ndata: 1\n" + b"data:\n" * 98 + b"\n"]
+)
+def test_lines_without_end_that_bring_no_data_are_refused(line):
+    events = Events()
+    coming = (
+        event for _ in range(30) for event in events.fed(line * (100_000 // line.count(b"\n")))
+    )
+
+    with pytest.raises(SenselessAnswerError, match="more lines without data than an answer can"):
+        list(coming)
+
+
+def test_more_tool_calls_than_an_answer_can_have_are_refused():
+    calls = [{"function": {"name": "add"}}] * 4097
+    items = [{"type": "function_call", "name": "add"}] * 4097
+
+    for read, answer in (
+        (chat_response, {"choices": [{"message": {"tool_calls": calls}}]}),
+        (responses_response, {"output": items}),
+    ):
+        with pytest.raises(SenselessAnswerError, match="calls more tools than an answer can"):
+            read(answer)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])

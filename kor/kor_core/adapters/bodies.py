@@ -3,7 +3,9 @@
 A few kilobytes on the wire can be gigabytes unpacked, and a body may never end.
 """
 
+import asyncio
 import zlib
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -14,6 +16,7 @@ __all__ = ["ACCEPTED", "Unpacking", "UnusableBodyError", "decoded", "largest"]
 ACCEPTED: Final = "gzip, deflate"
 
 _LARGEST: Final = 64 << 20
+_SLICE: Final = 1 << 16
 _LARGEST_COMPLAINT: Final = 1 << 20
 _KNOWN: Final = frozenset({"gzip", "x-gzip", "deflate"})
 _MOST: Final = 2
@@ -47,8 +50,8 @@ class Unpacking:
         UnusableBodyError: it is packed in a way nobody asked for.
 
     >>> unpacking = Unpacking("deflate", limit=20)
-    >>> unpacking.fed(zlib.compress(b"Hello!")), unpacking.finish()
-    (b'Hello!', None)
+    >>> list(unpacking.fed(zlib.compress(b"Hello!"))), unpacking.finish()
+    ([b'Hello!'], None)
     """
 
     def __init__(self, encoding: str, limit: int) -> None:
@@ -61,31 +64,33 @@ class Unpacking:
         self._left = [limit] * (len(codings) + 1)
         self._begun = False
 
-    def fed(self, piece: bytes) -> bytes:
-        """Return what can be unpacked of the body now that this piece has come.
+    def fed(self, piece: bytes) -> Iterable[bytes]:
+        """Give what can be unpacked of the body now that this piece has come.
+
+        It comes in slices of 64 KiB at most, each of them the work of a moment; those of which
+        nothing can be unpacked yet are empty.
 
         Raises:
             UnusableBodyError: it is too large, or broken.
         """
         self._begun = self._begun or bool(piece)
-        for number, stage in enumerate(self._stages):
-            self._take(number, piece)
-            piece = self._unpacked(stage, piece, self._left[number + 1])
-        self._take(len(self._stages), piece)
-        return piece
+        if not self._stages and len(piece) <= _SLICE:
+            self._take(0, piece)
+            return (piece,)
+        slices = self._taken(0, _sliced(piece))
+        for number, stage in enumerate(self._stages, 1):
+            slices = self._taken(number, _unpacked(stage, slices))
+        return slices
+
+    def _taken(self, number: int, slices: Iterable[bytes]) -> Iterator[bytes]:
+        for each in slices:
+            self._take(number, each)
+            yield each
 
     def _take(self, number: int, piece: bytes) -> None:
         self._left[number] -= len(piece)
         if self._left[number] < 0:
             raise UnusableBodyError(Fault.TOO_LARGE)
-
-    @staticmethod
-    def _unpacked(stage: Any, piece: bytes, left: int) -> bytes:
-        try:
-            unpacked: bytes = stage.decompress(piece, left + 1)
-        except zlib.error:
-            raise UnusableBodyError(Fault.PACKED) from None
-        return unpacked
 
     def finish(self) -> None:
         """Say that nothing more comes.
@@ -97,8 +102,27 @@ class Unpacking:
             raise UnusableBodyError(Fault.PACKED)
 
 
-def decoded(body: bytes, encoding: str, limit: int) -> bytes:
-    """Return the body unpacked.
+def _sliced(piece: bytes) -> Iterator[bytes]:
+    for start in range(0, len(piece), _SLICE):
+        yield piece[start : start + _SLICE]
+
+
+def _unpacked(stage: Any, slices: Iterable[bytes]) -> Iterator[bytes]:
+    for rest in slices:
+        packed, full = rest, True
+        # zlib keeps some of what it has not given out, and leaves some of what it was given. What
+        # follows the end of the packed body is nobody's, and zlib would add it up.
+        while (packed or full) and not stage.eof:
+            try:
+                unpacked: bytes = stage.decompress(packed, _SLICE)
+            except zlib.error:
+                raise UnusableBodyError(Fault.PACKED) from None
+            packed, full = stage.unconsumed_tail, len(unpacked) == _SLICE
+            yield unpacked
+
+
+async def decoded(body: bytes, encoding: str, limit: int) -> bytes:
+    """Return the body unpacked; the event loop has a turn after each slice.
 
     Args:
         body: as it came.
@@ -108,10 +132,14 @@ def decoded(body: bytes, encoding: str, limit: int) -> bytes:
     Raises:
         UnusableBodyError: it is too large, broken, or packed in a way nobody asked for.
 
-    >>> decoded(zlib.compress(b"Hello!"), "deflate", limit=20)
+    >>> asyncio.run(decoded(zlib.compress(b"Hello!"), "deflate", limit=20))
     b'Hello!'
     """
     unpacking = Unpacking(encoding, limit)
-    whole = unpacking.fed(body)
+    slices: list[bytes] = []
+    for each in unpacking.fed(body):
+        if slices:
+            await asyncio.sleep(0)
+        slices.append(each)
     unpacking.finish()
-    return whole
+    return b"".join(slices)

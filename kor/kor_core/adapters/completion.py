@@ -21,6 +21,7 @@ __all__ = [
     "no_text",
     "parsed",
     "refuse_error",
+    "refuse_many",
     "response_of",
     "sum_in",
     "text_in",
@@ -34,12 +35,14 @@ _MOST_TOKENS: Final = 1_000_000_000
 
 
 LARGEST_VECTORS: Final = 64 << 20
-LARGEST_ANSWER: Final = 16 << 20
+LARGEST_ANSWER: Final = 8 << 20
 
-# What is parsed is parsed at once, and nothing else runs meanwhile: 2,048 vectors of 3,072
-# numbers fit, and some seconds' worth of empty lists do not. Counting takes milliseconds.
-_COUNTED_FROM: Final = 1 << 20
-_MOST_PARTS: Final = {b"[": 1 << 20, b"{": 1 << 20, b",": 8 << 20}
+# What is parsed is parsed at once, and nothing else runs meanwhile. An answer of 10,000 tokens
+# with their alternatives fits, and so does one of 2,048 vectors of 3,072 numbers; some seconds'
+# worth of empty lists or of escapes do not. Counting takes a millisecond.
+_COUNTED_FROM: Final = 1 << 18
+_MOST_PARTS: Final = {b"[": 1 << 17, b"{": 1 << 17, b",": 1 << 20, b"\\": 1 << 19}
+_MOST_PARTS_OF_VECTORS: Final = {b"[": 1 << 17, b"{": 1 << 17, b",": 8 << 20, b"\\": 1 << 19}
 
 _MOST_CALLS: Final = 4096
 
@@ -78,7 +81,8 @@ def _text_of(content: bytes) -> str:
 def _refuse_large(content: bytes, largest: int) -> None:
     if len(content) > largest:
         raise SenselessAnswerError("the body is larger than an answer can be")
-    if any(content.count(sign) >= most for sign, most in _MOST_PARTS.items()):
+    most_parts = _MOST_PARTS if largest <= LARGEST_ANSWER else _MOST_PARTS_OF_VECTORS
+    if any(content.count(sign) >= most for sign, most in most_parts.items()):
         raise SenselessAnswerError("the body has more parts than an answer can have")
 
 
@@ -167,6 +171,7 @@ def index_of(value: object) -> int | None:
 def _calls_in(message: Mapping[str, Any]) -> Iterator[ToolCall]:
     calls = message.get("tool_calls")
     for index, call in enumerate(calls if is_sequence(calls) else ()):
+        refuse_many(index)
         function: Any = call.get("function") if is_table(call) else None
         name = text_in(function, "name")
         if not name:
@@ -175,6 +180,19 @@ def _calls_in(message: Mapping[str, Any]) -> Iterator[ToolCall]:
         given = dict(arguments) if is_table(arguments) else arguments_of(name, arguments or "")
         # Some servers give no id, and the result needs one to name.
         yield ToolCall(text_in(call, "id") or f"call_{index}", name, given)
+
+
+def refuse_many(index: int) -> None:
+    """Refuse a tool call where an answer has none any more.
+
+    Args:
+        index: how many calls of the answer are before it.
+
+    Raises:
+        SenselessAnswerError: they are too many.
+    """
+    if index >= _MOST_CALLS:
+        raise SenselessAnswerError("it calls more tools than an answer can")
 
 
 def usage_of(usage: object) -> Usage | None:

@@ -4,6 +4,7 @@ openai 2 and litellm speak httpx, openai 3 speaks httpx2. Both have the same cla
 definition serves, made for the library it is asked for.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from datetime import timedelta
@@ -13,7 +14,13 @@ from types import ModuleType
 from typing import Any, Final
 
 from kor_core.adapters.aiohttp import Answer, Broken, Wire
-from kor_core.adapters.bodies import ACCEPTED, Unpacking, UnusableBodyError, decoded, largest
+from kor_core.adapters.bodies import (
+    ACCEPTED,
+    Unpacking,
+    UnusableBodyError,
+    decoded,
+    largest,
+)
 from kor_core.adapters.exchange import TIMEOUTS, Exchange, Failure, noted
 from kor_core.redaction import Secret
 
@@ -132,7 +139,7 @@ def _body_class(library: Any) -> Any:
 async def _whole(answer: Answer, exchange: Exchange) -> bytes:
     body = await answer.read()
     try:
-        return decoded(body, _encoding(exchange), largest(answer.status))
+        return await decoded(body, _encoding(exchange), largest(answer.status))
     except UnusableBodyError as error:
         broken = _unusable(error, exchange)
     raise broken
@@ -143,8 +150,11 @@ async def _unpacked(answer: Answer, encoding: str, exchange: Exchange) -> AsyncG
         unpacking = Unpacking(encoding, largest(answer.status))
         async with aclosing(answer.pieces()) as pieces:
             async for packed in pieces:
-                if piece := unpacking.fed(packed):
-                    yield piece
+                for number, piece in enumerate(unpacking.fed(packed)):
+                    if number:  # the rest of a piece is no reason to keep all others waiting
+                        await asyncio.sleep(0)
+                    if piece:
+                        yield piece
         unpacking.finish()
     except UnusableBodyError as error:
         broken = _unusable(error, exchange)

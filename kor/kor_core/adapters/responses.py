@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from kor_core.adapters.attempt import SenselessAnswerError
-from kor_core.adapters.completion import count_in, text_in, why_empty
+from kor_core.adapters.completion import count_in, refuse_many, text_in, why_empty
 from kor_core.adapters.schemas import wire_schema
 from kor_core.llm.messages import Image, Message, Text, ToolCall
 from kor_core.llm.request import ChatRequest
@@ -102,7 +102,7 @@ def response_of(answer: Mapping[str, Any]) -> LLMResponse:
         raise SenselessAnswerError("it holds no output")
     parts = [part for item in items for part in _content_of(item)]
     text = "".join(text_in(part, "text") for part in parts)
-    calls = tuple(_call(item) for item in items if is_call(item))
+    calls = tuple(_calls_in(items))
     finish = finish_of(answer, called=bool(calls))
     if not text and not calls:
         raise why_empty(finish, "".join(text_in(part, "refusal") for part in parts))
@@ -141,6 +141,12 @@ def _content_of(item: object) -> list[Any] | tuple[Any, ...]:
 def is_call(item: object) -> bool:
     """Say whether an item of the output is a tool call."""
     return is_table(item) and item.get("type") == "function_call"
+
+
+def _calls_in(items: Sequence[Any]) -> Iterator[ToolCall]:
+    for index, item in enumerate(filter(is_call, items)):
+        refuse_many(index)
+        yield _call(item)
 
 
 def _call(item: object) -> ToolCall:

@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from kor_core.adapters.attempt import SenselessAnswerError
+from kor_core.adapters.completion import LARGEST_ANSWER
 
-__all__ = ["Event", "Events"]
+__all__ = ["SLICE", "Event", "Events"]
 
 _BOM: Final = b"\xef\xbb\xbf"
-_SLICE: Final = 1 << 16
-_LARGEST: Final = 16 << 20
+# What is taken apart at once: lines of one sign are thousands in it, and a few milliseconds.
+SLICE: Final = 1 << 14
 _EACH: Final = 64  # bytes that a piece or a line takes in memory, beside its own
+# Names of events, and comments that keep a connection alive some times a second, for an hour.
+_MOST_LINES: Final = 1 << 20
 _FAREWELLS: Final = frozenset({b"", b"data: [DONE]", b"data:[DONE]"})
 
 
@@ -45,6 +48,7 @@ class Events:
         self._name = ""
         self._data: list[bytes] = []
         self._held = self._waiting = 0  # bytes of the event, and of the line
+        self._idle = 0  # lines that brought no data
         self._begun = False
 
     @property
@@ -61,20 +65,24 @@ class Events:
         """Give the events that are complete now that this piece has come.
 
         Raises:
-            SenselessAnswerError: an event is larger than any is.
+            SenselessAnswerError: an event is larger than any is, or lines without end bring none.
         """
         # A piece that was packed may be megabytes of short lines.
-        for start in range(0, len(piece), _SLICE):
-            for line in self._lines(piece[start : start + _SLICE]):
+        for start in range(0, len(piece), SLICE):
+            for line in self._lines(piece[start : start + SLICE]):
                 if line:
                     self._take(line)
                 elif self._data:
                     yield Event(self._name, b"\n".join(self._data))
+                    self._idle += len(self._data) - 1  # all of them are the work of one
                     self._name, self._data, self._held = "", [], 0
                 else:
                     self._name = ""
-            if self._held + self._waiting > _LARGEST:
+                    self._idle += 1
+            if self._held + self._waiting > LARGEST_ANSWER:
                 raise SenselessAnswerError("it holds an event larger than an event can be")
+            if self._idle > _MOST_LINES:
+                raise SenselessAnswerError("it holds more lines without data than an answer can")
 
     def _lines(self, piece: bytes) -> list[bytes]:
         """Return the lines that are complete, without their ends."""
@@ -97,5 +105,7 @@ class Events:
         if field == b"data":
             self._data.append(value.removeprefix(b" "))
             self._held += len(value) + _EACH
-        elif field == b"event":
+            return
+        self._idle += 1
+        if field == b"event":
             self._name = value.removeprefix(b" ").decode("utf-8", "replace")

@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from functools import partial
+from time import perf_counter
 from typing import Any, Final, Protocol
 
-from kor_core.adapters.attempt import Caller
-from kor_core.adapters.completion import parsed
+from kor_core.adapters.attempt import Caller, SenselessAnswerError
+from kor_core.adapters.completion import LARGEST_ANSWER, parsed, refuse_many
 from kor_core.adapters.exchange import Exchange
-from kor_core.adapters.sse import Events
+from kor_core.adapters.sse import SLICE, Events
 from kor_core.errors import LLMConnectionError, StreamInterruptedError
-from kor_core.llm.deadline import too_late, within
+from kor_core.llm.deadline import too_late
 from kor_core.llm.emulation import as_deltas
 from kor_core.llm.response import Delta, LLMResponse
 
@@ -25,6 +25,14 @@ Whole = Callable[[Mapping[str, Any]], LLMResponse]
 _FAREWELL: Final = 0.1
 
 _DONE: Final = b"[DONE]"
+
+# Seconds of work after which others have a turn.
+_TURN: Final = 0.005
+
+# Reasoning that is not shown has an event for each token.
+_MOST_BARREN: Final = 1 << 18
+_MOST_PARTS: Final = 1 << 20
+_SIGNS: Final = "[{,\\"
 
 # What answers hold that are no streams, whatever was asked for.
 _NO_STREAM: Final = frozenset({"application/json", "text/html"})
@@ -103,25 +111,74 @@ class Reading:
     async def _read(
         self, pieces: AsyncGenerator[bytes], reader: EventReader
     ) -> AsyncGenerator[Delta]:
-        events = Events()
+        events, bounds = Events(), _Bounds()
         while piece := await self._next_of(pieces):
-            for event in events.fed(piece):
-                if not event.data.startswith(_DONE):
-                    for delta in reader.deltas(parsed(event.data)):
-                        yield delta
-                if reader.is_over or event.data.startswith(_DONE):
-                    await _drain(pieces)
-                    return
+            since = perf_counter()
+            for start in range(0, len(piece), SLICE):
+                for event in events.fed(piece[start : start + SLICE]):
+                    is_last = event.data.startswith(_DONE)
+                    if not is_last:
+                        bounds.barren += 1
+                        for delta in reader.deltas(parsed(event.data)):
+                            bounds.take(delta)
+                            yield delta
+                    if is_last or reader.is_over:
+                        await _drain(pieces)
+                        return
+                    if perf_counter() - since >= _TURN:
+                        since = await self._turn()
+                bounds.hold()
+                if perf_counter() - since >= _TURN:
+                    since = await self._turn()
         if not events.are_whole:
             raise LLMConnectionError("The connection broke within an event. Try again.")
+
+    async def _turn(self) -> float:
+        """Let others have a turn, hold to the deadline, and return when the work goes on."""
+        await asyncio.sleep(0)
+        if self.ends is not None and asyncio.get_running_loop().time() >= self.ends:
+            raise too_late(self.seconds or 0)
+        return perf_counter()
 
     async def _next_of(self, pieces: AsyncGenerator[bytes]) -> bytes:
         """Return the next piece; empty at the end."""
         if self.ends is None:
             return await anext(pieces, b"")
-        late = partial(too_late, self.seconds or 0)
-        async with within(asyncio.timeout_at(self.ends), late):
-            return await anext(pieces, b"")
+        limit = asyncio.timeout_at(self.ends)
+        try:
+            async with limit:
+                return await anext(pieces, b"")
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        # Raised out here: a deadline needs no cause, and that one's frames may hold keys.
+        raise too_late(self.seconds or 0)
+
+
+@dataclass(slots=True)
+class _Bounds:
+    """What one answer may have; beyond, it is made to keep its reader busy."""
+
+    barren: int = 0  # events
+    length: int = 0  # of texts and arguments
+    parts: int = 0  # of the arguments, which are parsed at once when all are there
+
+    def take(self, delta: Delta) -> None:
+        """Take note of a delta; with it, its event brings something."""
+        if delta.text or delta.tool_calls:
+            self.barren -= 1
+            self.length += len(delta.text)
+        for piece in delta.tool_calls:
+            self.length += len(piece.arguments)
+            self.parts += sum(map(piece.arguments.count, _SIGNS))
+            refuse_many(piece.index)
+
+    def hold(self) -> None:
+        """Refuse an answer that goes beyond."""
+        if self.barren > _MOST_BARREN:
+            raise SenselessAnswerError("it holds more events without words than an answer can")
+        if self.length > LARGEST_ANSWER or self.parts > _MOST_PARTS:
+            raise SenselessAnswerError("it is longer than an answer can be")
 
 
 async def _drain(pieces: AsyncGenerator[bytes]) -> None:
