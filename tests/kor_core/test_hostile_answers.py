@@ -5,6 +5,7 @@ from base64 import b64encode
 
 import pytest
 
+from kor_core.adapters import embeddings
 from kor_core.adapters.attempt import SenselessAnswerError
 from kor_core.adapters.chunks import Chunks, ToolIndexes
 from kor_core.adapters.completion import parsed
@@ -180,6 +181,24 @@ def test_more_tool_calls_than_an_answer_can_have_are_refused():
     ):
         with pytest.raises(SenselessAnswerError, match="calls more tools than an answer can"):
             read(answer)
+
+
+@pytest.mark.parametrize("vector", [[1] * 65_537, "A" * 349_530])
+def test_a_vector_of_more_numbers_than_any_has_is_refused(vector, monkeypatch):
+    monkeypatch.setattr(embeddings, "b64decode", None)  # not even decoded
+
+    with pytest.raises(SenselessAnswerError, match="more numbers than a vector can"):
+        embeddings_of({"data": [{"embedding": vector}]}, 1)
+
+
+def test_a_vector_of_65536_numbers_is_read_however_it_is_written():
+    packed = b64encode(struct.pack("<65536f", *[1.0] * 65_536)).decode()
+    rows = [{"embedding": packed}, {"embedding": [1.0] * 65_536}]
+
+    one, other = embeddings_of({"data": rows}, 2).vectors
+
+    assert 65_536 == len(one)
+    assert one == other
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])

@@ -18,6 +18,7 @@ from kor_core.settings import NetworkSettings
 from kor_core.testing import Upstream, faults
 
 MODEL = "text-embedding-3-small"
+MEGABYTE = 1 << 20
 
 
 @pytest.fixture
@@ -116,6 +117,7 @@ def test_a_batch_holds_as_many_texts_as_openai_takes() -> None:
         (answer_of(*[{"embedding": "AAAA?"}] * 2), "no list of numbers"),
         (answer_of(*[{"embedding": "AAAA"}] * 2), "no list of numbers"),
         (answer_of(*[{"embedding": ""}] * 2), "no list of numbers"),
+        (answer_of({"index": 0, "embedding": "AAAA" * MEGABYTE + "AAAA"}), "larger than an answer"),
         (faults.Null(), "no embeddings"),
         (faults.Html(), "HTML"),
     ],

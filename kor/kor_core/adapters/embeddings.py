@@ -9,13 +9,27 @@ from math import isfinite
 from typing import Any, Final
 
 from kor_core.adapters.attempt import SenselessAnswerError
-from kor_core.adapters.completion import refuse_error, text_in, usage_of
+from kor_core.adapters.completion import LARGEST_VECTORS, refuse_error, text_in, usage_of
 from kor_core.llm.response import Embeddings
 from kor_core.redaction import is_sequence, is_table
 
-__all__ = ["embeddings_of"]
+__all__ = ["embeddings_of", "largest_of"]
 
 _FLOAT: Final = 4  # bytes
+
+# Of a vector; the largest models give a few thousand.
+_MOST_NUMBERS: Final = 1 << 16
+_MOST_BASE64: Final = -(-_MOST_NUMBERS * _FLOAT // 3) * 4
+_LARGEST: Final = 2 << 20  # bytes of a vector that is written in digits
+
+
+def largest_of(count: int) -> int:
+    """Return how many bytes an answer of so many vectors may have.
+
+    >>> largest_of(1), largest_of(2048)
+    (2097152, 67108864)
+    """
+    return min(count * _LARGEST, LARGEST_VECTORS)
 
 
 def embeddings_of(answer: Mapping[str, Any], count: int) -> Embeddings:
@@ -64,6 +78,8 @@ def _index_of(row: object, place: int) -> int:
 
 def _vector(row: object) -> tuple[float, ...]:
     written: Any = row.get("embedding") if is_table(row) else None
+    if _is_long(written):
+        raise SenselessAnswerError("one of its embeddings has more numbers than a vector can")
     try:
         vector = _decoded(written) if isinstance(written, str) else tuple(array("d", written))
     except (TypeError, ValueError, struct.error):
@@ -72,6 +88,12 @@ def _vector(row: object) -> tuple[float, ...]:
     if not vector or not isfinite(sum(vector)):
         raise SenselessAnswerError("one of its embeddings is no list of numbers")
     return vector
+
+
+def _is_long(written: object) -> bool:
+    if isinstance(written, str):
+        return len(written) > _MOST_BASE64
+    return is_sequence(written) and len(written) > _MOST_NUMBERS
 
 
 def _decoded(written: str) -> tuple[float, ...]:

@@ -8,8 +8,8 @@ from typing import Any, Final, TypeVar
 
 from kor_core.adapters.apis import APIS, Api, for_reasoning, layered, without_wrapping
 from kor_core.adapters.attempt import Caller
-from kor_core.adapters.completion import LARGEST_ANSWER, LARGEST_VECTORS, no_text, parsed
-from kor_core.adapters.embeddings import embeddings_of
+from kor_core.adapters.completion import LARGEST_ANSWER, no_text, parsed
+from kor_core.adapters.embeddings import embeddings_of, largest_of
 from kor_core.adapters.exchange import noted
 from kor_core.adapters.loading import load
 from kor_core.adapters.network import Transport
@@ -206,7 +206,8 @@ class OpenAIModel(BaseLLMModel):
         }
         read = partial(embeddings_of, count=len(texts))
         seconds, extra = self._within(settings), settings.extra
-        return await self._ask("/embeddings", body, read, seconds, extra, largest=LARGEST_VECTORS)
+        largest = largest_of(len(texts))
+        return await self._ask("/embeddings", body, read, seconds, extra, largest=largest)
 
     async def _stream(self, request: ChatRequest) -> AsyncGenerator[Delta]:
         settings = request.settings
