@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from kor_core.llm.messages import user
 from kor_core.llm.policies.cache import ResponseCache, request_key
+from kor_core.llm.policies.weighing import weight
 from kor_core.llm.response import LLMResponse
 from kor_core.redaction import Secret
 
@@ -166,6 +167,60 @@ def test_the_answer_of_the_tenant_that_came_first_goes_where_all_have_one():
 
     assert [None, "answer", "answer"] == [cache.get(each, each) for each in ("a", "b", "c")]
     assert 2 == len(cache)
+
+
+def test_what_is_too_large_is_kept_without_the_providers_own_words_or_not_at_all():
+    cache = ResponseCache[LLMResponse]()
+    numbers = {"numbers": [1.5] * 100_000}
+
+    cache.put("raw", LLMResponse("Hello!", raw=numbers))
+    cache.put("long", LLMResponse("x" * 300_000, raw=numbers))
+    cache.put("bare", LLMResponse("x" * 300_000))
+
+    found = cache.get("raw")
+    assert LLMResponse("Hello!") == found
+    assert found.raw is None
+    assert [None, None] == [cache.get("long"), cache.get("bare")]
+    assert 1 == len(cache)
+
+
+async def test_an_answer_too_large_to_be_kept_reaches_followers_all_the_same():
+    cache = ResponseCache[LLMResponse](coalesce=True)
+    calls: list[int] = []
+
+    async def call() -> LLMResponse:
+        calls.append(1)
+        await asyncio.sleep(0)
+        return LLMResponse("x" * 300_000)
+
+    found = await asyncio.gather(*(cache.through("k", call) for _ in range(5)))
+
+    assert [1] == calls
+    assert {300_000} == {len(each.text) for each in found}
+    assert 0 == len(cache)
+
+
+def test_answers_are_bounded_in_size_and_the_tenant_with_the_largest_makes_room():
+    cache = ResponseCache[str](most=16)
+    for number in range(4):
+        cache.put(f"{number}", "small", "acme")
+
+    for number in range(10):
+        cache.put(f"{number}", "x" * 200_000, "mallory")
+    cache.put("9", "x" * 100_000, "mallory")
+
+    assert 4 + 5 == len(cache)
+    assert ["small"] * 4 == [cache.get(f"{each}", "acme") for each in range(4)]
+    assert [5, 6, 7, 8, 9] == [n for n in range(10) if cache.get(f"{n}", "mallory")]
+
+
+def test_all_that_an_answer_holds_is_weighed():
+    class Parsed:
+        def __init__(self) -> None:
+            self.held = [self, {"text": "x" * 1000}, frozenset({"y" * 1000}), Answer("z" * 1000)]
+
+    assert 3000 < weight(Parsed(), 10_000) <= 10_000 + 3000
+    assert 1000 < weight(LLMResponse("x" * 1000), 10_000) < 2500
 
 
 def nested(depth: int) -> Answer:

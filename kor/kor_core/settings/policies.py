@@ -29,8 +29,9 @@ class CacheSettings(Table):
     entries: Whole = Field(
         default=0,
         ge=0,
-        description="Most answers kept; beyond, of the tenant with the most the one unused for "
-        "longest goes. `0`: no cache.",
+        description="Most answers kept, of 64 KiB on average; beyond, of the tenant with the most "
+        "the one unused for longest goes. Above 256 KiB one is kept without `raw`, or not at all. "
+        "`0`: no cache.",
     )
     ttl: Number = Field(default=300.0, gt=0, description="How long one is kept, in seconds.")
     coalesce: Flag = Field(

@@ -1,10 +1,11 @@
-"""Answers that were given before: in memory, bounded in number and in time."""
+"""Answers that were given before: in memory, bounded in number, in size and in time."""
 
 import json
 import time
 from base64 import b64encode
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import replace
 from decimal import Decimal
 from hashlib import sha256
 from threading import Lock
@@ -13,6 +14,8 @@ from weakref import WeakValueDictionary
 
 from kor_core.llm.policies.concurrency import Gate
 from kor_core.llm.policies.copying import apart, record_fields
+from kor_core.llm.policies.weighing import weight
+from kor_core.llm.response import LLMResponse
 from kor_core.redaction import is_sequence, is_table
 
 __all__ = ["ResponseCache", "request_key"]
@@ -21,6 +24,12 @@ T = TypeVar("T")
 
 # Made once: json.dumps makes an encoder at each call.
 _encode: Final = json.JSONEncoder(sort_keys=True).encode
+
+# Bytes. A long answer takes tens of thousands; what is larger is asked for again. On average an
+# answer takes less, so that the answers of one tenant fill no memory either.
+_LARGEST: Final = 256 << 10
+_AVERAGE: Final = 64 << 10
+
 _ATOMS: Final[frozenset[Any]] = frozenset({type(None), str, bool, int, float})
 
 
@@ -85,9 +94,11 @@ def _content(kind: Hashable, value: Any) -> Any:
 class ResponseCache(Generic[T]):
     """The latest answers by :func:`request_key`.
 
+    An answer of more than 256 KiB is kept without the provider's own (``raw``), or not at all.
+
     Args:
-        most: answers that are kept; beyond, one of the tenant with the most goes, of these the
-            one unused for longest.
+        most: answers that are kept, of 64 KiB on average; beyond, one of the tenant with the most
+            goes, of these the one unused for longest.
         ttl: seconds that an answer is kept.
         coalesce: whether identical requests at the same time make one call.
         copied: makes the copy that is kept and each that is given out, so that a caller who
@@ -115,8 +126,10 @@ class ResponseCache(Generic[T]):
         self._copied = copied
         self._clock = clock
         self._lock = Lock()
-        self._count = 0
-        self._answers: dict[str | None, OrderedDict[str, tuple[T, float]]] = {}
+        self._most_bytes = max(most * _AVERAGE, _LARGEST)
+        self._count = self._bytes = 0
+        self._answers: dict[str | None, OrderedDict[str, tuple[T, float, int]]] = {}
+        self._bytes_of: Counter[str | None] = Counter()
         # Weak: a flight is there for as long as somebody is aboard.
         self._flights: WeakValueDictionary[str, _Flight[T]] = WeakValueDictionary()
 
@@ -148,7 +161,8 @@ class ResponseCache(Generic[T]):
         """Forget every answer."""
         with self._lock:
             self._answers.clear()
-            self._count = 0
+            self._bytes_of.clear()
+            self._count = self._bytes = 0
 
     async def through(
         self, key: str | None, call: Callable[[], Awaitable[T]], tenant: str | None = None
@@ -176,7 +190,7 @@ class ResponseCache(Generic[T]):
         answers = self._answers.get(tenant)
         if answers is None or key not in answers:
             return None
-        answer, expires = answers[key]
+        answer, expires, _ = answers[key]
         if self._clock() >= expires:
             self._drop(tenant, key)
             return None
@@ -191,28 +205,41 @@ class ResponseCache(Generic[T]):
             return None
 
     def _copy_kept(self, key: str, answer: T, tenant: str | None) -> T | None:
-        kept = self._copy(answer)
-        if kept is not None:
+        light, size = _light(answer)
+        copied = self._copy(light)
+        if copied is not None and size <= _LARGEST:
             with self._lock:
-                self._keep(key, kept, tenant)
-        return kept
+                self._keep(key, copied, size, tenant)
+        return copied
 
-    def _keep(self, key: str, kept: T, tenant: str | None) -> None:
-        answers = self._answers.setdefault(tenant, OrderedDict())
-        self._count += key not in answers
-        answers[key] = (kept, self._clock() + self._ttl)
-        answers.move_to_end(key)
+    def _keep(self, key: str, kept: T, size: int, tenant: str | None) -> None:
+        if key in self._answers.get(tenant, ()):
+            self._drop(tenant, key)
+        self._answers.setdefault(tenant, OrderedDict())[key] = (
+            kept,
+            self._clock() + self._ttl,
+            size,
+        )
+        self._count += 1
+        self._bytes += size
+        self._bytes_of[tenant] += size
+        # Whoever asks the most makes room: nobody can drive out what others were answered.
         if self._count > self._most:
-            # Whoever asks the most makes room: nobody can drive out what others were answered.
-            largest = max(self._answers, key=lambda each: len(self._answers[each]))
-            self._drop(largest, next(iter(self._answers[largest])))
+            self._drop_oldest_of(max(self._answers, key=lambda each: len(self._answers[each])))
+        while self._bytes > self._most_bytes:
+            self._drop_oldest_of(max(self._answers, key=self._bytes_of.__getitem__))
+
+    def _drop_oldest_of(self, tenant: str | None) -> None:
+        self._drop(tenant, next(iter(self._answers[tenant])))
 
     def _drop(self, tenant: str | None, key: str) -> None:
         answers = self._answers[tenant]
-        del answers[key]
+        _, _, size = answers.pop(key)
         self._count -= 1
+        self._bytes -= size
+        self._bytes_of[tenant] -= size
         if not answers:
-            del self._answers[tenant]
+            del self._answers[tenant], self._bytes_of[tenant]
 
     async def _together(self, key: str, call: Callable[[], Awaitable[T]], tenant: str | None) -> T:
         flight = self._flight(key)
@@ -239,6 +266,15 @@ class ResponseCache(Generic[T]):
             if flight is None:
                 flight = self._flights[key] = _Flight()
             return flight
+
+
+def _light(answer: T) -> tuple[T, int]:
+    """Return an answer with its size; where it is too large as it came, without ``raw``."""
+    size = weight(answer, _LARGEST)
+    if size <= _LARGEST or not isinstance(answer, LLMResponse) or answer.raw is None:
+        return answer, size
+    light = cast("T", replace(answer, raw=None))
+    return light, weight(light, _LARGEST)
 
 
 class _Flight(Generic[T]):
