@@ -5,6 +5,7 @@ from threading import Thread
 
 import pytest
 
+from kor_core.llm.policies.circuit import CircuitKey
 from kor_core.llm.policies.latency import Latencies
 
 
@@ -67,6 +68,29 @@ def test_the_model_unheard_of_for_longest_is_forgotten():
         latencies.note(model, 1.0)
 
     assert {"a": 1.0, "c": 1.0} == latencies.snapshot()
+
+
+def test_a_tenant_that_asks_the_most_drives_out_no_figure_of_others():
+    latencies = Latencies(most=4, clock=Clock())
+    latencies.note(CircuitKey("acme", "p", "m"), 1.0)
+
+    for number in range(50):
+        latencies.note(CircuitKey("mallory", "p", f"{number}"), 2.0)
+    latencies.note(CircuitKey("globex", "p", "m"), 3.0)
+
+    expected = {("acme", "m"): 1.0, ("mallory", "48"): 2.0, ("mallory", "49"): 2.0}
+    found = {(key.tenant, key.model): each for key, each in latencies.snapshot().items()}
+    assert {**expected, ("globex", "m"): 3.0} == found
+
+
+def test_the_figure_of_the_tenant_that_came_first_goes_where_all_have_one():
+    latencies = Latencies(most=2, clock=Clock())
+    keys = [CircuitKey(tenant, "p", "m") for tenant in "abc"]
+
+    for key in keys:
+        latencies.note(key, 1.0)
+
+    assert [None, 1.0, 1.0] == [latencies.of(key) for key in keys]
 
 
 def test_no_figure_of_any_thread_is_lost():
