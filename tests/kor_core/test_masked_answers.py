@@ -6,6 +6,8 @@ import pytest
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from kor_containers import create_container
+from kor_core.adapters.network import Transport
+from kor_core.adapters.openai import OpenAIProvider
 from kor_core.errors import (
     InvalidAnswerError,
     InvalidToolCallError,
@@ -16,6 +18,8 @@ from kor_core.llm.base import BaseLLMModel, BaseLLMProvider
 from kor_core.llm.response import Delta, LLMResponse, ToolCallPiece
 from kor_core.llm.streams import arguments_of
 from kor_core.llm.structured import Schema
+from kor_core.settings import NetworkSettings
+from kor_core.testing import Upstream, faults
 
 KEY = 'sk-planted"/0123456789'
 TOKEN = "tok-planted-0123456789"
@@ -191,3 +195,23 @@ def test_of_many_problems_the_first_are_told():
 
     told = caught.value.problems.split("; ")
     assert (11, "20 more") == (len(told), told[-1])
+
+
+@pytest.mark.parametrize("words", [f"m-{TOKEN}\x1b[2J", f"m{' long' * 1000} {TOKEN}"])
+async def test_no_name_of_a_model_and_no_reason_shows_the_key(words):
+    choice = {"message": {"content": "Hi"}, "delta": {"content": "Hi"}, "finish_reason": words}
+    body = json.dumps({"model": words, "choices": [choice]})
+    vectors = json.dumps({"model": words, "data": [{"embedding": [1.0]}]})
+    with Upstream() as upstream:
+        config = {"api_key": TOKEN, "base_url": upstream.openai_url}
+        model = OpenAIProvider(Transport(NetworkSettings())).create_model("m", config)
+        stream = faults.Body(f"data: {body}\n\ndata: [DONE]\n\n", "text/event-stream")
+        upstream.play(faults.Body(body), stream, faults.Body(vectors))
+        answered = [await model.achat("Hi"), await model.astream("Hi").collect()]
+        embedded = await model.aembed("Hi")
+
+    names = [*(each.finish_reason for each in answered)]
+    names += [each.model_id for each in (*answered, embedded)]
+    assert TOKEN not in repr(answered) + repr(embedded)
+    assert {True} == {name.startswith("m") and name.isprintable() for name in names}
+    assert 501 >= max(map(len, names))

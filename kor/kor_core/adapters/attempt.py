@@ -20,6 +20,7 @@ from kor_core.adapters.complaint import (
 from kor_core.adapters.exchange import Exchange, watched
 from kor_core.adapters.verdicts import Verdict, of_answer, of_fault
 from kor_core.errors import KorError, LLMError, LLMTimeoutError
+from kor_core.llm.response import Delta, Embeddings, LLMResponse
 from kor_core.redaction import Config, Secret, redact
 from kor_core.spellings import spellings_of
 
@@ -27,6 +28,10 @@ __all__ = ["Caller", "SenselessAnswerError"]
 
 S = TypeVar("S")
 T = TypeVar("T")
+A = TypeVar("A", Delta, Embeddings, LLMResponse)
+
+_RECORDED: Final = ("model_id", "finish_reason", "request_id")
+_USUAL: Final = frozenset({"stop", "length", "tool_calls", "content_filter"})
 
 
 class SenselessAnswerError(Exception):
@@ -227,6 +232,23 @@ class Caller:
         """Return the vendor's id of the latest request, fit to show."""
         found = request_id_of(exchange.headers) or ""
         return plain(redact(found, self._hidden(exchange))) or None
+
+    def cleaned(self, answer: A, exchange: Exchange) -> A:
+        """Return an answer whose names and words for the record are fit to show.
+
+        A server may put the key there, or a text without end.
+
+        Args:
+            answer: an answer, vectors, or a piece of a stream.
+            exchange: that of the call.
+        """
+        given = ((name, getattr(answer, name, None)) for name in _RECORDED)
+        shown: dict[str, Any] = {
+            name: shortened(redact(words, self._hidden(exchange)))
+            for name, words in given
+            if words and words not in _USUAL
+        }
+        return replace(answer, **shown) if shown else answer
 
     def _hidden(self, exchange: Exchange) -> frozenset[Secret]:
         return self.secrets | exchange.secrets

@@ -270,7 +270,7 @@ class OpenAIModel(BaseLLMModel):
             # The SDK's own parsing makes a text of an HTML page and a completion of an error,
             # and takes a third of the time of a call.
             response = await self._post(sdk, path, body, stream=False)
-            found = read(parsed(response.content, largest))
+            found = caller.cleaned(read(parsed(response.content, largest)), noted())
             return replace(found, request_id=caller.request_id(noted()))
 
         return await caller.attempt(call, seconds, _sdk)

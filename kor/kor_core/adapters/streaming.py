@@ -215,7 +215,8 @@ async def streamed(
         try:
             async for delta in deltas:
                 began = began or bool(delta.text or delta.tool_calls)
-                yield delta
+                recorded = delta.finish_reason or delta.model_id or delta.request_id
+                yield caller.cleaned(delta, reading.exchange) if recorded else delta
         except LLMConnectionError as error:
             if began:
                 raise
