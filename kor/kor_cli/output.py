@@ -5,6 +5,7 @@ import shutil
 import sys
 from contextlib import suppress
 from textwrap import wrap
+from typing import Final
 
 __all__ = [
     "UnwrittenError",
@@ -17,12 +18,22 @@ __all__ = [
 ]
 
 
+# What a terminal obeys rather than shows, or is to be seen in no other way: an answer is somebody
+# else's words, and may move the cursor, write into the clipboard or pass for the shell.
+_VISIBLE: Final = {
+    code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"
+}
+
+
 class UnwrittenError(OSError):
     """stdout takes no more: the disk is full, or nobody opened it."""
 
 
 def write(text: str, end: str = "\n") -> None:
     """Print a text on stdout, at once, so that a full disk is known while it can be said.
+
+    A terminal gets control characters as escapes that can be read; files and pipes get all of it
+    as it is.
 
     Args:
         text: what is printed.
@@ -35,6 +46,8 @@ def write(text: str, end: str = "\n") -> None:
         raise UnwrittenError("stdout is closed")
     # A terminal that lacks a character shows its escape: an answer is not lost for an emoji.
     encoding = sys.stdout.encoding
+    if is_terminal():
+        text = text.translate(_VISIBLE)
     try:
         shown = text.encode(encoding, errors="backslashreplace").decode(encoding)
         print(shown, end=end, flush=True)

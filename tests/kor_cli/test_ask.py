@@ -94,6 +94,25 @@ def test_on_a_terminal_the_answer_comes_as_it_is_given(
     assert (1, True) == (process.returncode, "interrupted" in err) or "cut" != model
 
 
+def test_a_terminal_obeys_nothing_that_an_answer_says(
+    stub: Path, start: Callable[..., subprocess.Popen[str]], kor: Callable[..., Any]
+):
+    """Whatever moves the cursor or fills the clipboard is shown there; a pipe has it as it is."""
+    prompt = "\x1b]0;title\x07\x9b2J\x7f\rü\tend\nline"
+    ours, theirs = pty.openpty()
+    process = start("ask", prompt, stdout=theirs)
+    os.close(theirs)
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        came = read_to_the_end(terminal)
+    process.communicate(timeout=60)
+    _, piped, _ = kor("ask", prompt)
+
+    shown = came.decode().replace("\r\n", "\n").expandtabs()
+    escaped = r"\x1b]0;title\x07\x9b2J\x7f\x0dü"
+    assert f"usual answers {escaped}\tend\nline\n".expandtabs() == shown
+    assert f"usual answers {prompt}\n".replace("\r", "\n") == piped  # so are pipes read here
+
+
 def read_to_the_end(terminal: io.RawIOBase) -> bytes:
     came = b""
     try:
