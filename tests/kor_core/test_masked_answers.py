@@ -6,6 +6,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from kor_containers import create_container
+from kor_core.adapters.litellm import LiteLLMProvider
 from kor_core.adapters.network import Transport
 from kor_core.adapters.openai import OpenAIProvider
 from kor_core.errors import (
@@ -197,14 +198,17 @@ def test_of_many_problems_the_first_are_told():
     assert (11, "20 more") == (len(told), told[-1])
 
 
+@pytest.mark.parametrize(
+    ("provider", "name"), [(OpenAIProvider, "m"), (LiteLLMProvider, "openai/m")]
+)
 @pytest.mark.parametrize("words", [f"m-{TOKEN}\x1b[2J", f"m{' long' * 1000} {TOKEN}"])
-async def test_no_name_of_a_model_and_no_reason_shows_the_key(words):
+async def test_no_name_of_a_model_and_no_reason_shows_the_key(words, provider, name):
     choice = {"message": {"content": "Hi"}, "delta": {"content": "Hi"}, "finish_reason": words}
     body = json.dumps({"model": words, "choices": [choice]})
-    vectors = json.dumps({"model": words, "data": [{"embedding": [1.0]}]})
+    vectors = json.dumps({"model": words, "data": [{"index": 0, "embedding": [1.0]}]})
     with Upstream() as upstream:
         config = {"api_key": TOKEN, "base_url": upstream.openai_url}
-        model = OpenAIProvider(Transport(NetworkSettings())).create_model("m", config)
+        model = provider(Transport(NetworkSettings())).create_model(name, config)
         stream = faults.Body(f"data: {body}\n\ndata: [DONE]\n\n", "text/event-stream")
         upstream.play(faults.Body(body), stream, faults.Body(vectors))
         answered = [await model.achat("Hi"), await model.astream("Hi").collect()]

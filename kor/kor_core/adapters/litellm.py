@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from kor_core.adapters.apis import without_wrapping
 from kor_core.adapters.attempt import Caller
-from kor_core.adapters.completion import LARGEST_VECTORS, no_text, parsed
-from kor_core.adapters.embeddings import embeddings_of
+from kor_core.adapters.completion import no_text, parsed
+from kor_core.adapters.embeddings import embeddings_of, largest_of
 from kor_core.adapters.exchange import noted
 from kor_core.adapters.litellm_answers import AnyEvents, response_of
 from kor_core.adapters.litellm_host import refuse_acting
@@ -192,8 +192,9 @@ class LiteLLMModel(BaseLLMModel):
                 **asked,
                 **self._reached(sdk, url),
             )
-            found = embeddings_of(parsed(answer.content, LARGEST_VECTORS), len(texts))
-            return replace(found, request_id=caller.request_id(noted()))
+            count = len(texts)
+            found = embeddings_of(parsed(answer.content, largest_of(count)), count)
+            return caller.cleaned(replace(found, request_id=caller.request_id(noted())), noted())
 
         return await caller.attempt(call, self._within(settings), self._ready)
 
@@ -235,7 +236,7 @@ class LiteLLMModel(BaseLLMModel):
 
         async def call(sdk: SDK) -> LLMResponse:
             answer = await self._complete(sdk, asked)
-            found = read(parsed(answer.content))
+            found = caller.cleaned(read(parsed(answer.content)), noted())
             return replace(found, request_id=caller.request_id(noted()) or found.request_id)
 
         return await caller.attempt(call, seconds, self._ready)
