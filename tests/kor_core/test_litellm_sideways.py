@@ -11,7 +11,9 @@ import pytest
 
 from kor_core import errors
 from kor_core.adapters.litellm import LiteLLMProvider
+from kor_core.adapters.litellm_sdk import SDK
 from kor_core.adapters.litellm_vendors import VENDORS
+from kor_core.adapters.loading import load
 from kor_core.adapters.network import Transport
 from kor_core.llm.base import BaseLLMModel
 from kor_core.settings import NetworkSettings
@@ -91,6 +93,16 @@ async def test_what_litellm_would_bridge_for_its_settings_is_refused(upstream: U
 
     assert () == upstream.requests
     assert "Hello!" == (await model.achat("Hello!")).text
+
+
+async def test_releases_without_such_a_rule_are_judged_by_the_table_alone(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(await load("litellm", SDK), "_bridge", None)
+
+    assert "Hello!" == (await model_at(upstream, "openai/gpt-4").achat("Hello!", tools=[add])).text
+    with pytest.raises(errors.BadRequestError, match="by OpenAI's Responses API alone"):
+        await model_at(upstream, "openai/o1-pro").achat("Hello!")
 
 
 @pytest.mark.soak
