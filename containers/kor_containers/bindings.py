@@ -6,7 +6,7 @@ from typing import Any, Self, TypeVar
 from dependency_injector import providers
 from dependency_injector.errors import Error
 
-from kor_containers.definitions import MISSING, Definable
+from kor_containers.definitions import Definable
 from kor_containers.native import AnyProvider, Handed, is_provider
 from kor_containers.roots import RootSpace
 from kor_containers.spaces import Space
@@ -27,13 +27,14 @@ class Binding(Definable[T]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.value: Any = MISSING
         self._space: Space | None = None
         self._path = ""
         self._declared: tuple[providers.Provider[Any], ...] = ()
 
-    # The fast path of everything: one comparison. What is overridden, closed or not yet built
-    # holds no value, and takes the other path.
+    # The fast path of everything: one look. What is overridden, closed or not yet built holds no
+    # value, and takes the other path.
+    value: Any
+
     def __call__(self) -> T:  # type: ignore[override] # one object takes no arguments
         """The object, built when it is first asked for.
 
@@ -41,9 +42,10 @@ class Binding(Definable[T]):
             ContainerError: it needs an async build, a circle of bindings, or its container is
                 closed; what its constructor raises comes with the path of bindings as a note.
         """
-        value = self.value
-        if value is not MISSING:
-            return value  # type: ignore[no-any-return] # a slot for any object
+        try:
+            return self.value  # type: ignore[no-any-return] # a slot for any object
+        except AttributeError:
+            pass
         return self._home().give(self._path, self)  # type: ignore[no-any-return] # of any type, for any binding
 
     async def async_(self) -> T:
@@ -52,10 +54,18 @@ class Binding(Definable[T]):
         Raises:
             ContainerError: as calling does; or the object belongs to another event loop.
         """
-        value = self.value
-        if value is not MISSING:
-            return value  # type: ignore[no-any-return] # a slot for any object
+        try:
+            return self.value  # type: ignore[no-any-return] # a slot for any object
+        except AttributeError:
+            pass
         return await self._home().agive(self._path, self)  # type: ignore[no-any-return] # of any type, for any binding
+
+    def forget(self) -> None:
+        """Hold no object any more: the next who asks goes the other path."""
+        try:  # noqa: SIM105  # done for each binding that joins, where suppress() takes longer
+            del self.value
+        except AttributeError:
+            pass
 
     # --- belonging ------------------------------------------------------------------------
 
@@ -63,7 +73,7 @@ class Binding(Definable[T]):
         """Belong to a space from now on; the overrides declared so far are its to put in force."""
         self._space = space
         self._path = path
-        self.value = MISSING
+        self.forget()
         space.hold(path, self)
         declared, self._declared = self._declared, ()
         return declared
@@ -72,7 +82,7 @@ class Binding(Definable[T]):
         """Belong to no space: the container became part of another one."""
         self._declared = self.overridden
         self._space = None
-        self.value = MISSING
+        self.forget()
 
     def replaced_by(self) -> providers.Provider[Any] | None:
         """What was declared to override it, before it belonged anywhere."""

@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol, cast
 from weakref import ref
 
 from kor_containers.callers import Caller, caller
-from kor_containers.definitions import MISSING, Definable
+from kor_containers.definitions import Definable
 from kor_containers.flights import current_flight
 from kor_containers.following import following_level, names_of, put_back
 from kor_containers.graph import Graph
@@ -29,6 +29,10 @@ class Handle(Protocol):
     """What a user holds of a binding; remembers the object until told to forget."""
 
     value: Any
+
+    def forget(self) -> None:
+        """Remember it no more."""
+        ...
 
 
 class Views(Protocol):
@@ -410,7 +414,7 @@ class Space:
         handles = self._handles or {}
         for path in handles if paths is None else paths:
             if path in handles:
-                handles[path].value = MISSING
+                handles[path].forget()
 
     # --- closing --------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from kor_core.errors import CapabilityNotSupportedError
 from kor_core.llm.deadline import too_late, within
-from kor_core.llm.generation import GenerationSettings
+from kor_core.llm.generation import UNSET, GenerationSettings
 from kor_core.llm.profile import ModelProfile
 from kor_core.llm.request import ChatRequest
 from kor_core.llm.response import Delta, LLMResponse, ToolCallPiece
@@ -90,6 +90,8 @@ async def chat(model: Generating, request: ChatRequest) -> LLMResponse:
 
 def keywords(settings: GenerationSettings) -> dict[str, Any]:
     """Return the settings of one attempt as keyword arguments of ``agenerate``."""
+    if settings is UNSET:
+        return {}
     given = settings.without_timeout().given()
     return {**given, "extra": settings.extra} if settings.extra else given
 

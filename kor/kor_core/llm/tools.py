@@ -98,6 +98,8 @@ def as_tools(given: Iterable[Toolable]) -> tuple[Tool, ...]:
     Traceback (most recent call last):
     TypeError: The parameter 'obj' of len() cannot be given by name. ...
     """
+    if given == ():  # most calls, and none of what follows
+        return ()
     alone: Any = given
     if callable(alone) or isinstance(alone, Tool | Mapping):
         name = getattr(alone, "__name__", "…")  # pyright: ignore[reportUnknownArgumentType]  # users pass anything
