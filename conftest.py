@@ -138,11 +138,10 @@ def litellm_ready() -> None:
     """
     if find_spec("litellm") is None:
         return
-    # Here: most runs need none of it.
-    from kor_core.adapters.litellm import LiteLLMProvider  # noqa: PLC0415
-    from kor_core.adapters.network import Transport  # noqa: PLC0415
-    from kor_core.settings import NetworkSettings  # noqa: PLC0415
-    from kor_core.testing import Upstream  # noqa: PLC0415
+    from kor_core.adapters.litellm import LiteLLMProvider  # noqa: PLC0415  # most runs need none
+    from kor_core.adapters.network import Transport  # noqa: PLC0415  # most runs need none
+    from kor_core.settings import NetworkSettings  # noqa: PLC0415  # most runs need none
+    from kor_core.testing import Upstream  # noqa: PLC0415  # most runs need none
 
     names = {"openai/gpt-4": "openai_url", "claude-3-opus": "url", "gemini-2.5-flash": "gemini_url"}
 

@@ -31,10 +31,10 @@ class Binding(Definable[T]):
         self._path = ""
         self._declared: tuple[providers.Provider[Any], ...] = ()
 
+    value: Any  # unset where it holds none
+
     # The fast path of everything: one look. What is overridden, closed or not yet built holds no
     # value, and takes the other path.
-    value: Any
-
     def __call__(self) -> T:  # type: ignore[override] # one object takes no arguments
         """The object, built when it is first asked for.
 

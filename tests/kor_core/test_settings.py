@@ -140,7 +140,9 @@ def test_home_is_expanded_in_paths_of_files(monkeypatch: pytest.MonkeyPatch):
     assert NetworkSettings(ca_bundle=Path("~/ca.pem")).ca_bundle == Path("/srv/kor/ca.pem")
 
 
-@pytest.mark.parametrize("key", ["$2b$12$", "sk-$HOME", "a{b", "@key", "50%off"])
+@pytest.mark.parametrize(
+    "key", ["$2b$12$", "sk-$HOME", "a{b", "@key", "50%off", '{"type": "service_account"}']
+)
 def test_a_key_may_hold_what_variables_are_written_with(key: str):
     settings = settings_from(provider(api_key=key))
 
@@ -246,7 +248,7 @@ def test_the_line_of_an_unknown_provider_is_that_which_names_it():
          "no HTTP header", None),
         *(({"llm": {"providers": {"a": {"api_key": text}}}}, "llm.providers.a.api_key",
            "the name of a variable, which is not looked up. Write '@format {env[NAME]}'", None)
-          for text in ("$MY_KEY", "${MY_KEY}", "%MY_KEY%", "{{ key }}", "@env MY_KEY")),
+          for text in ("$MY_KEY", "${MY_KEY}", "%MY_KEY%", "{{ key }}", "{env[KEY]}", "@env KEY")),
         *(({"llm": {"providers": {"a": {"base_url": text}}}}, "llm.providers.a.base_url",
            "names no variables. Write '@format http://{env[NAME]}/v1'", None)
           for text in ("http://${HOST}/v1", "http://$HOST", "http://h/{deployment}/v1")),

@@ -159,13 +159,13 @@ go to api.openai.com. ...
     def close(self) -> None:
         """Close all connections, without waiting for it; calls are refused from now on."""
         self._closed = True
-        for wire in self._wires.values():
+        for wire in list(self._wires.values()):  # another thread may be making one
             wire.sessions.close()
 
     async def aclose(self) -> None:
         """Close all connections; calls are refused from now on."""
         self._closed = True
-        for wire in self._wires.values():
+        for wire in list(self._wires.values()):  # another thread may be making one
             await wire.sessions.aclose()
 
     def __repr__(self) -> str:

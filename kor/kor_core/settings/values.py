@@ -55,7 +55,9 @@ K = TypeVar("K", bound=str)
 STRATEGIES: Final = ("ordered", "cheapest", "fastest", "round_robin")
 # As shells, Windows, templates and tokens that do not exist spell it.
 _PLACEHOLDER: Final = re.compile(
-    r"\$[A-Za-z_]\w*|\$?\{\{?.*\}|%[A-Za-z_]\w*%|@[A-Za-z_]+ .*", re.ASCII
+    # Not all in braces: credentials may be JSON.
+    r"\$[A-Za-z_]\w*|\$\{.*\}|\{\{.*\}\}|\{\w+(\[\w+\])?\}|%[A-Za-z_]\w*%|@[A-Za-z_]+ .*",
+    re.ASCII,
 )
 _TARGET: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
